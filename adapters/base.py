@@ -1,0 +1,107 @@
+"""The base model: where it lies, its slug, and the hashes that tie an adapter to it.
+
+`tiny` ships with the project, a local path and a hub id go through the same code. No torch here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+
+TINY = Path(__file__).parent / "tiny"
+WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+
+
+class BaseNotFound(ValueError):
+    """The base model cannot be read; the text says where it was looked for."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """`slug` is the name that clients use; it has neither `/` nor `:`."""
+
+    slug: str
+    source: str
+    path: Path
+    config_sha256: str
+    weights_sha256: str
+    template_sha256: str
+
+    def is_named(self, model: str) -> bool:
+        """Whether a client's `model` means this base: its slug, or the id it was started with."""
+        return model in (self.slug, self.source)
+
+
+def resolve(source: str, home: Path) -> Base:
+    """Find (or fetch) the base model and hash it; weight hashes are remembered under `home`.
+
+    Raises BaseNotFound.
+    """
+    name, path = _locate(source)
+    if not (path / "config.json").is_file():
+        raise BaseNotFound(f"Base model {source!r}: there is no config.json in {path}.")
+    weights = sorted(path.glob("*.safetensors"))
+    if not weights:
+        raise BaseNotFound(f"Base model {source!r}: there is no *.safetensors file in {path}.")
+    return Base(
+        slug=_slug(name),
+        source=source,
+        path=path,
+        config_sha256=_digest([path / "config.json"]),
+        weights_sha256=_remembered(weights, home / "base-hashes.json"),
+        template_sha256=_digest(_template_files(path)),
+    )
+
+
+def _locate(source: str) -> tuple[str, Path]:
+    """(name to make a slug of, folder)."""
+    if source == "tiny":
+        return "tiny", TINY
+    local = Path(source).expanduser()
+    if local.is_dir():
+        return local.resolve().name, local.resolve()
+    try:
+        return source, Path(snapshot_download(source, allow_patterns=WANTED))
+    except Exception as error:
+        raise BaseNotFound(
+            f"Base model {source!r} is neither `tiny`, nor a folder, nor a hub model in reach: {error}"
+        ) from error
+
+
+def _slug(name: str) -> str:
+    """`Qwen/Qwen3-4B` -> `qwen3-4b`."""
+    return re.sub(r"[^a-z0-9.-]+", "-", name.rsplit("/", 1)[-1].lower()).strip("-.") or "base"
+
+
+def _template_files(path: Path) -> list[Path]:
+    """All that decides how messages become tokens."""
+    names = ("chat_template.jinja", "tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+    return [path / name for name in names if (path / name).is_file()]
+
+
+def _digest(files: Iterable[Path]) -> str:
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            total.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def _remembered(weights: list[Path], cache: Path) -> str:
+    """`_digest`, kept by size and time of change: 8 GB take 20 s to read, and a start must not."""
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in weights]
+    key = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+    known: dict[str, str] = json.loads(cache.read_text()) if cache.is_file() else {}
+    if key not in known:
+        known = {key: _digest(weights)}
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        draft = cache.with_suffix(".new")
+        draft.write_text(json.dumps(known))
+        draft.replace(cache)
+    return known[key]

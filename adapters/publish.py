@@ -1,0 +1,79 @@
+"""From a draft folder to an immutable version: write, fsync, hash, rename; then one row.
+
+The folder's name is the sha256 of its content, so storing twice is storing once, and a kill at any step
+leaves either nothing or a whole folder. Nothing serves a folder that no row names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from adapters.manifest import CONFIG, FILE, WEIGHTS, Manifest
+from adapters.reference import Reference
+from records.blobs import sync_folder
+from records.models import Version
+
+MEMBERS = (CONFIG, WEIGHTS, FILE)
+
+
+def folder(home: Path, sha256: str) -> Path:
+    """Where a version's files lie."""
+    return (home / "adapters" / sha256).absolute()
+
+
+def store(home: Path, draft: Path, manifest: Manifest) -> str:
+    """Move `draft` (holding CONFIG and WEIGHTS) to its content address; gives back the sha256.
+
+    `draft` must be on the same disk as `home`. Raises FileNotFoundError for a missing member, OSError
+    when the disk is full; then nothing was published.
+    """
+    (draft / FILE).write_text(manifest.model_dump_json(indent=2))
+    digest = hashlib.sha256()
+    for name in MEMBERS:
+        with (draft / name).open("rb") as stream:
+            digest.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+            os.fsync(stream.fileno())
+    for extra in {path.name for path in draft.iterdir()} - set(MEMBERS):
+        (draft / extra).unlink()
+    sync_folder(draft)
+    target = folder(home, digest.hexdigest())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        shutil.rmtree(draft)
+    else:
+        draft.rename(target)
+    sync_folder(target.parent)
+    return digest.hexdigest()
+
+
+def record(
+    session: Session, manifest: Manifest, sha256: str, *, tenant: str, brand: str, checkpoint: bool
+) -> Version:
+    """The row that makes a stored folder answer to a name; an equal row is found, not doubled."""
+    step = manifest.step if checkpoint else None
+    name = str(Reference(manifest.base, tenant, brand, sha256, step))
+    known = session.scalar(select(Version).where(Version.name == name))
+    if known is not None:
+        return known
+    row = Version(
+        name=name,
+        tenant=tenant,
+        brand=brand,
+        base=manifest.base,
+        sha256=sha256,
+        step=step,
+        job_id=manifest.job_id,
+        created_at=int(time.time()),
+        deleted_at=None,
+        manifest=manifest.model_dump(mode="json"),
+    )
+    session.add(row)
+    session.flush()
+    return row

@@ -1,0 +1,1 @@
+"""What outlives a process: database rows, blobs on disk, migrations. Imports nothing else of ours."""

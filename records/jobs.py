@@ -1,0 +1,156 @@
+"""The queue of fine-tuning jobs: at-least-once attempts, exactly-once effects.
+
+A worker claims a job with a lease and a fencing token (`fence`). Each write of the worker checks that its
+fence is still the newest, in the same transaction: a worker that slept through its lease writes nothing.
+(M. Kleppmann, "How to do distributed locking", 2016, describes the token.)
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+
+from records.models import (
+    ACTIVE,
+    CANCELLED,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    SUCCEEDED,
+    VALIDATING,
+    Event,
+    Job,
+    new_id,
+)
+
+
+class LeaseLost(RuntimeError):
+    """Another worker owns the job now, or it was cancelled: stop at once and write nothing."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on one job: valid while `fence` is the newest and the job is not at its end."""
+
+    job_id: str
+    fence: int
+
+
+def get(session: Session, tenant: str, job_id: str) -> Job | None:
+    return session.scalar(select(Job).where(Job.id == job_id, Job.tenant == tenant))
+
+
+def add(session: Session, job: Job) -> None:
+    """Insert a job that waits for its files to be validated, with its first event."""
+    session.add(job)
+    session.flush()
+    say(session, job.id, f"Created fine-tuning job: {job.id}")
+
+
+def say(
+    session: Session,
+    job_id: str,
+    message: str,
+    *,
+    level: str = "info",
+    data: dict[str, Any] | None = None,
+    type: str = "message",
+) -> None:
+    """Append an event. Workers go through `held` first, in the same transaction."""
+    session.add(
+        Event(
+            id=new_id("ftevent-"),
+            job_id=job_id,
+            created_at=int(time.time()),
+            level=level,
+            type=type,
+            message=message,
+            data=data,
+        )
+    )
+
+
+def claim(session: Session, owner: str, seconds: float) -> tuple[Job, Lease] | None:
+    """Take the oldest job that nobody holds (new, or its holder went silent), or None.
+
+    Two claimers never get one job: the update is conditional on the fence that was read.
+    """
+    now = time.time()
+    free = or_(Job.lease_until.is_(None), Job.lease_until < now)
+    query = select(Job).where(Job.status.in_(ACTIVE), free).order_by(Job.seq).limit(1)
+    job = session.scalar(query.with_for_update(skip_locked=True))
+    if job is None:
+        return None
+    taken = session.execute(
+        update(Job)
+        .where(Job.id == job.id, Job.fence == job.fence, free)
+        .values(lease_owner=owner, lease_until=now + seconds, fence=Job.fence + 1, attempts=Job.attempts + 1)
+        .execution_options(synchronize_session=False)
+    )
+    if taken.rowcount != 1:  # type: ignore[attr-defined]
+        return None
+    session.refresh(job)
+    return job, Lease(job.id, job.fence)
+
+
+def held(session: Session, lease: Lease, **values: Any) -> Job:
+    """The job, changed by `values`, if the lease still holds; opens every transaction of a worker.
+
+    Raises LeaseLost.
+    """
+    changed = session.execute(
+        update(Job)
+        .where(Job.id == lease.job_id, Job.fence == lease.fence, Job.status.in_(ACTIVE))
+        .values(fence=lease.fence, **values)
+        .execution_options(synchronize_session=False)
+    )
+    if changed.rowcount != 1:  # type: ignore[attr-defined]
+        raise LeaseLost(lease.job_id)
+    return session.scalars(
+        select(Job).where(Job.id == lease.job_id).execution_options(populate_existing=True)
+    ).one()
+
+
+def renew(session: Session, lease: Lease, seconds: float) -> None:
+    """Push the end of the lease `seconds` from now. Raises LeaseLost."""
+    held(session, lease, lease_until=time.time() + seconds)
+
+
+def finish(session: Session, lease: Lease, status: str, message: str, **values: Any) -> None:
+    """End a job as SUCCEEDED or FAILED, once. Raises LeaseLost."""
+    held(
+        session,
+        lease,
+        status=status,
+        finished_at=int(time.time()),
+        lease_until=None,
+        lease_owner=None,
+        **values,
+    )
+    say(session, lease.job_id, message, level="error" if status == FAILED else "info")
+
+
+def cancel(session: Session, tenant: str, job_id: str) -> Job | None:
+    """Cancel a job that is not at its end; its worker finds out at its next write. None: no such job.
+
+    A job that already ended is returned as it is: the caller sees that its status is not CANCELLED.
+    """
+    changed = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.tenant == tenant, Job.status.in_(ACTIVE))
+        .values(status=CANCELLED, finished_at=int(time.time()), lease_until=None, lease_owner=None)
+        .execution_options(synchronize_session=False)
+    )
+    if changed.rowcount == 1:  # type: ignore[attr-defined]
+        say(session, job_id, "Fine-tuning job cancelled by request.")
+    return get(session, tenant, job_id)
+
+
+__all__ = [
+    "ACTIVE", "CANCELLED", "FAILED", "QUEUED", "RUNNING", "SUCCEEDED", "VALIDATING",
+    "Lease", "LeaseLost", "add", "cancel", "claim", "finish", "get", "held", "renew", "say",
+]  # fmt: skip

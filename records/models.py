@@ -1,0 +1,134 @@
+"""The rows. Times are whole seconds since the epoch (UTC); ids are ours and carry OpenAI's prefixes.
+
+A brand is no row: it is the name that a version's newest row answers to (a rollout comes later).
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+# SQLite only numbers a column by itself when its type is exactly INTEGER.
+Serial = BigInteger().with_variant(Integer, "sqlite")
+
+VALIDATING, QUEUED, RUNNING = "validating_files", "queued", "running"
+SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
+ACTIVE = (VALIDATING, QUEUED, RUNNING)
+TERMINAL = (SUCCEEDED, FAILED, CANCELLED)
+
+
+def new_id(prefix: str) -> str:
+    """`prefix` and 24 random hex digits, as `file-3f...`; unguessable and free of `/` and `:`."""
+    return f"{prefix}{secrets.token_hex(12)}"
+
+
+class Row(DeclarativeBase):
+    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012 (SQLAlchemy's own form)
+
+
+class Tenant(Row):
+    __tablename__ = "tenants"
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    created_at: Mapped[int]
+
+
+class Key(Row):
+    """An API key: the public id is in the clear, of the secret only the sha256 is kept."""
+
+    __tablename__ = "keys"
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.name"), index=True)
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[int]
+    revoked_at: Mapped[int | None]
+
+
+class File(Row):
+    __tablename__ = "files"
+    seq: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.name"), index=True)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    filename: Mapped[str] = mapped_column(String(512))
+    purpose: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[int]
+    expires_at: Mapped[int | None]
+
+
+class Job(Row):
+    """A fine-tuning job. `fence` grows with each claim; a write with an older fence is refused."""
+
+    __tablename__ = "jobs"
+    seq: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.name"), index=True)
+    brand: Mapped[str] = mapped_column(String(64))
+    model: Mapped[str] = mapped_column(String(256))
+    status: Mapped[str] = mapped_column(String(20), index=True)
+    created_at: Mapped[int]
+    finished_at: Mapped[int | None]
+    estimated_finish: Mapped[int | None]
+    training_file: Mapped[str] = mapped_column(String(40))
+    validation_file: Mapped[str | None] = mapped_column(String(40))
+    seed: Mapped[int]
+    requested: Mapped[dict[str, Any]]  # hyperparameters as asked for, "auto" included
+    hyperparameters: Mapped[dict[str, Any]]  # as shown: resolved once the worker has chosen
+    metadata_: Mapped[dict[str, Any] | None] = mapped_column("metadata", JSON(none_as_null=True))
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    result_files: Mapped[list[str]]
+    trained_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    fine_tuned_model: Mapped[str | None] = mapped_column(String(256))
+    request_sha256: Mapped[str] = mapped_column(String(64))  # (tenant, body): finds a client's retry
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    lease_owner: Mapped[str | None] = mapped_column(String(80))
+    lease_until: Mapped[float | None] = mapped_column(Float)
+    fence: Mapped[int] = mapped_column(default=0)
+    attempts: Mapped[int] = mapped_column(default=0)
+
+    __table_args__ = (Index("ix_jobs_retry", "tenant", "request_sha256"),)
+
+
+class Event(Row):
+    __tablename__ = "events"
+    seq: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    created_at: Mapped[int]
+    level: Mapped[str] = mapped_column(String(8))
+    type: Mapped[str] = mapped_column(String(16))
+    message: Mapped[str]
+    data: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class Checkpoint(Row):
+    __tablename__ = "checkpoints"
+    seq: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    version: Mapped[str] = mapped_column(String(256))
+    step: Mapped[int]
+    created_at: Mapped[int]
+    metrics: Mapped[dict[str, Any]]
+
+
+class Version(Row):
+    """Immutable adapter weights; `sha256` names the folder. `step` is set for a checkpoint's version."""
+
+    __tablename__ = "versions"
+    seq: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    name: Mapped[str] = mapped_column(String(256), unique=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.name"))
+    brand: Mapped[str] = mapped_column(String(64))
+    base: Mapped[str] = mapped_column(String(128))
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    step: Mapped[int | None]
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
+    created_at: Mapped[int]
+    deleted_at: Mapped[int | None]
+    manifest: Mapped[dict[str, Any]]
+
+    __table_args__ = (Index("ix_versions_brand", "tenant", "brand"),)

@@ -1,0 +1,91 @@
+"""Every setting of Chorus, with its default, in one frozen model.
+
+Sources, strongest first: arguments, `CHORUS_*` variables, `chorus.toml` in the working directory.
+A key that does not exist stops the start and is named, so that a typo never becomes a silent default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+PREFIX = "CHORUS_"
+TOML = Path("chorus.toml")
+
+
+class UnknownSetting(ValueError):
+    """A `CHORUS_*` variable or a `chorus.toml` key that no setting has."""
+
+
+class Settings(BaseSettings):
+    """Field names are the setting names: `max_lora_rank` is `CHORUS_MAX_LORA_RANK`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, toml_file=TOML, extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    home: Path = Field(Path(".chorus"), description="Folder of all state: rows, files, versions.")
+    database_url: str | None = Field(None, description="SQLAlchemy URL; default is SQLite inside home.")
+    base: str = Field("tiny", description="Base model: `tiny`, a local path or a hub id.")
+    host: str = Field("127.0.0.1", description="Address that the server listens on.")
+    port: int = Field(
+        8000, ge=0, le=65535, description="Port that the server listens on; 0 picks a free one."
+    )
+    admin_key: SecretStr | None = Field(None, description="Opens /admin/v1 and /metrics when set.")
+    max_lora_rank: int = Field(32, description="Largest adapter rank that the engine serves.")
+    max_loras: int = Field(16, ge=1, description="Adapters that one engine step can mix (slots).")
+    max_cpu_loras: int = Field(64, ge=1, description="Adapters kept in CPU memory.")
+    max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest upload, in bytes.")
+    max_body_bytes: int = Field(8 * 1024 * 1024, ge=1, description="Largest JSON request body, in bytes.")
+    lease_seconds: float = Field(30.0, gt=0, description="A worker silent for this long loses its job.")
+    job_attempts: int = Field(5, ge=1, description="Attempts at a job before it fails for good.")
+    training_threads: int = Field(0, ge=0, description="CPU threads of a job; 0 leaves torch's default.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def url(self) -> str:
+        """The database URL in force."""
+        return self.database_url or f"sqlite:///{(self.home / 'chorus.db').absolute()}"
+
+
+def load(**given: Any) -> Settings:
+    """Read the settings; `given` (None means not given) wins over variables, variables over the file.
+
+    Raises UnknownSetting for a key that does not exist, pydantic.ValidationError for a bad value.
+    """
+    known = set(Settings.model_fields)
+    _refuse_unknown((n[len(PREFIX) :].lower() for n in os.environ if n.startswith(PREFIX)), known, PREFIX)
+    if TOML.is_file():
+        _refuse_unknown(tomllib.loads(TOML.read_text()), known, f"{TOML}: ")
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def _refuse_unknown(names: Iterable[str], known: set[str], where: str) -> None:
+    for name in names:
+        if name not in known:
+            shown = name.upper() if where == PREFIX else name
+            near = get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" Known settings: {', '.join(sorted(known))}."
+            raise UnknownSetting(f"There is no setting {where}{shown}.{hint}")

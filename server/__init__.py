@@ -1,0 +1,1 @@
+"""The door (auth, routes), the engine (vLLM) and the metrics. Never imports training."""

@@ -1,0 +1,1 @@
+"""All that knows about an inference engine; the only place that may import vllm."""

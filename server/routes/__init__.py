@@ -1,0 +1,1 @@
+"""One module per group of routes; each is thin and shows its whole flow."""
