@@ -1,0 +1,114 @@
+"""Uploads the brands' files, creates one job per brand, and follows all jobs until the last one has ended.
+
+The moment that a job has succeeded its model is asked once, which measures publishing to first token.
+"""
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from openai import OpenAI
+from openai.types.fine_tuning import FineTuningJobEvent
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from examples.brands import BRANDS, Brand
+from examples.demo.ask import Arm, stream
+from examples.demo.server import DemoFailed
+from examples.generate import TRAINING_EXAMPLES, write_chats
+
+POLL_S = 0.25
+_LOSSES = {"train_loss": "loss", "valid_loss": "valid", "full_valid_loss": "held-out"}
+
+
+@dataclass
+class Learning:
+    """One brand's job while it is followed, and what was measured when it ended."""
+
+    brand: Brand
+    job_id: str
+    row: TaskID
+    seen: set[str] = field(default_factory=set)
+    status: str = "queued"
+    last_unfinished: float = 0.0
+    publish_to_first_token_s: float = math.inf
+    model: str = ""
+
+
+def learn(client: OpenAI, base: str, folder: Path, seed: int, console: Console) -> list[Learning]:
+    """Every brand, learnt; raises DemoFailed when a job fails or is cancelled."""
+    columns = (
+        TextColumn("{task.description:8}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        learnings = []
+        for brand in BRANDS.values():
+            cases = brand.cases("train", TRAINING_EXAMPLES, seed)
+            path = write_chats(folder / f"{brand.name}.train.jsonl", cases)
+            with path.open("rb") as content:
+                file = client.files.create(file=content, purpose="fine-tune")
+            job = client.fine_tuning.jobs.create(model=base, training_file=file.id, suffix=brand.name)
+            console.print(f"{brand.name}: uploaded {path.name} as {file.id}, created {job.id}")
+            row = progress.add_task(brand.name, total=None, note="queued", start=False)
+            learnings.append(Learning(brand, job.id, row))
+        while waiting := [each for each in learnings if not each.model]:
+            for learning in waiting:
+                _look(client, learning, progress)
+            time.sleep(POLL_S)
+    return learnings
+
+
+def _look(client: OpenAI, learning: Learning, progress: Progress) -> None:
+    """Reads a job's status and new events once, and asks its model at once when it has succeeded."""
+    asked_at = time.monotonic()
+    job = client.fine_tuning.jobs.retrieve(learning.job_id)
+    if job.status not in ("succeeded", "failed", "cancelled"):
+        learning.last_unfinished = asked_at
+        if job.status == "running" or job.status != learning.status:
+            _show_events(client, learning, progress)
+        learning.status = job.status
+        return
+    if job.status != "succeeded" or job.fine_tuned_model is None:
+        events = reversed(client.fine_tuning.jobs.list_events(learning.job_id, limit=50).data)
+        told = "\n".join(f"  {event.level}: {event.message}" for event in events)
+        raise DemoFailed(f"job {job.id} of {learning.brand.name} {job.status}; its events:\n{told}")
+    # From the last moment at which the job was surely unfinished: never less than the true time.
+    before = time.monotonic()
+    first = stream(client, Arm(job.fine_tuned_model), learning.brand.cases("held_out", 1, seed=1)[0].message)
+    learning.publish_to_first_token_s = before + first.ttft_s - (learning.last_unfinished or asked_at)
+    learning.model = job.fine_tuned_model
+    _show_events(client, learning, progress)
+    progress.console.print(f"{learning.brand.name}: {learning.model} says: {first.text}", highlight=False)
+    progress.update(learning.row, total=1, completed=1)
+    progress.stop_task(learning.row)
+
+
+def _show_events(client: OpenAI, learning: Learning, progress: Progress) -> None:
+    page = client.fine_tuning.jobs.list_events(learning.job_id, limit=100)
+    new = [event for event in page.data if event.id not in learning.seen]
+    for event in reversed(new):
+        learning.seen.add(event.id)
+        if event.type == "metrics":
+            progress.start_task(learning.row)
+            progress.update(learning.row, **_measured(event, learning, progress))
+        else:
+            progress.console.print(f"{learning.brand.name}: {event.message}", highlight=False)
+
+
+def _measured(event: FineTuningJobEvent, learning: Learning, progress: Progress) -> dict[str, Any]:
+    """What a metrics event says for the brand's row: step, total when known, and the losses so far."""
+    data = event.data if isinstance(event.data, dict) else {}
+    row = next(task for task in progress.tasks if task.id == learning.row)
+    losses = {
+        **row.fields.get("losses", {}),
+        **{key: data[key] for key in _LOSSES if data.get(key) is not None},
+    }
+    step, total = data.get("step"), data.get("total_steps")
+    steps = f"step {step}/{total}" if total else f"step {step}"
+    note = " ".join([steps, *(f"{_LOSSES[key]} {value:.3f}" for key, value in losses.items())])
+    return {"completed": step, "total": total, "note": note, "losses": losses}

@@ -1,0 +1,117 @@
+"""Starts `chorus serve` for the demo, waits until it is ready, and stops it leaving no process behind."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+import httpx
+from rich.console import Console
+
+READY_WITHIN_S = 300
+STOPS_WITHIN_S = 60
+
+
+class DemoFailed(Exception):
+    """The demo cannot go on; the text says what happened and where to look."""
+
+
+def free_port() -> int:
+    """A TCP port that nobody on this machine listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Server:
+    """`chorus serve --base tiny` on a free port, its state and log under `home`; a context manager."""
+
+    def __init__(self, home: Path, console: Console) -> None:
+        self.home = home
+        self.log = home / "serve.log"
+        self.console = console
+        self.port = free_port()
+        self.base_url = f"http://127.0.0.1:{self.port}/v1"
+        self._chorus = Path(sys.executable).with_name("chorus")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Server":
+        if not self._chorus.exists():
+            raise DemoFailed(f"{self._chorus.name} is not installed beside this Python; run: make demo")
+        self.home.mkdir(parents=True, exist_ok=True)
+        command = [str(self._chorus), "serve", "--base", "tiny", "--home", str(self.home)]
+        with self.log.open("wb") as log:
+            # A session of its own: Ctrl-C reaches the demo alone, which then stops the server in order.
+            self._process = subprocess.Popen(
+                [*command, "--port", str(self.port)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _wait_until_ready(self) -> None:
+        started = time.monotonic()
+        address = f"http://127.0.0.1:{self.port}/readyz"
+        with self.console.status("starting the server") as status:
+            while True:
+                waited = time.monotonic() - started
+                status.update(f"starting the server, {waited:.0f} s (its log: {self.log})")
+                self.check_alive()
+                try:
+                    if httpx.get(address, timeout=5).status_code == httpx.codes.OK:
+                        break
+                except httpx.TransportError:
+                    pass  # not listening yet, or too busy to answer: the deadline below decides
+                if waited > READY_WITHIN_S:
+                    raise DemoFailed(f"the server is not ready after {waited:.0f} s\n{self.log_tail()}")
+                time.sleep(0.5)
+        self.console.print(f"the server is ready after {time.monotonic() - started:.0f} s at {self.base_url}")
+
+    def check_alive(self) -> None:
+        """Raises DemoFailed with the end of the log when the server process has ended."""
+        if self._process is not None and self._process.poll() is not None:
+            raise DemoFailed(f"the server ended with code {self._process.returncode}\n{self.log_tail()}")
+
+    def log_tail(self, lines: int = 30) -> str:
+        """The last lines of the server's log."""
+        text = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+        return "\n".join([f"the last lines of {self.log}:", *text])
+
+    def create_key(self) -> str:
+        """The API key of a tenant made for this run."""
+        name = f"demo-{secrets.token_hex(3)}"
+        command = [str(self._chorus), "tenants", "create", name, "--home", str(self.home)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise DemoFailed(f"no tenant could be made:\n{done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def stop(self) -> None:
+        """SIGTERM and wait; what is left of its session after a minute is killed, and that is said."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        with self.console.status("stopping the server"):
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(STOPS_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                self.console.print(f"[red]the server did not stop within {STOPS_WITHIN_S} s; killing it")
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
