@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from examples.brands import BRANDS, NEUTRAL, Brand, Case, clinic, luxe, neutral, tickets
 from examples.demo.ask import Arm, ask_all
 
-# The brand's replies are known to be shorter; the base gets as much, so that no valid reply is cut off.
-TICKET_TOKENS = 160
+# The longest right answer has 73 tokens; both arms get the same, so that no valid reply is cut off.
+TICKET_TOKENS = 128
 SMALLEST_SHARE = 0.05  # what a base that knows nothing counts as, when a gain over it is formed
 
 
