@@ -1,0 +1,30 @@
+"""Runs in every process of the engine (entry point `vllm.general_plugins`): tie it to its parent, mend LoRA.
+
+vLLM swallows a plugin's exceptions, so tests look at the effects. `VLLM_PLUGINS=none` turns it off: that is
+how the benches run vLLM as it comes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+
+from records.processes import die_with
+
+
+def install() -> None:
+    """Called by vLLM, possibly more than once in a process."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        # Else an engine outlives its server as two processes with 2.5 GB that ignore SIGTERM.
+        die_with(parent.pid)
+    _mend_cpu_lora()
+
+
+def _mend_cpu_lora() -> None:
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        # Only a name: the class itself imports torch and vLLM layers, too early here.
+        type(current_platform).get_punica_wrapper = classmethod(
+            lambda _cls: "server.engine.lora_cpu.GroupedPunicaWrapper"
+        )

@@ -1,0 +1,168 @@
+"""vLLM inside our own process: its request handlers answer, none of its routes exists.
+
+Recipe: argument parser -> engine client -> handlers; adapters by `add_lora` and the handlers' name table.
+vLLM is imported in `start`, not at the top: that takes ten seconds and control routes answer meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from adapters.base import Base
+from adapters.modules import SERVED_LINEARS
+from records.settings import Settings
+from server.engine import vllm_wire as wire
+from server.engine.base import AdapterRefused, EngineUnavailable, Kind, Version
+from server.engine.processes import descendants, end
+
+STOP_SECONDS = 3
+
+
+class VllmEngine:
+    """The real engine. `flags` are vLLM's own, as after `chorus serve --`; they win over ours."""
+
+    def __init__(self, settings: Settings, base: Base, flags: Sequence[str] = ()) -> None:
+        self._flags = [*_flags(settings, base), *flags]
+        self._client: Any = None
+        self._handlers: Any = None
+        self._requests: dict[str, Any] = {}
+        self._ids = itertools.count(1)  # ids are never used twice: vLLM caches by them
+        # The engine's processes die with the thread that starts them (plugin.die_with): keep it.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="engine-start")
+        self._processes: list[int] = []
+
+    async def start(self) -> None:
+        """Takes 20 to 60 s. Raises EngineUnavailable with vLLM's reason when it cannot start."""
+        before = descendants()
+        try:
+            loop = asyncio.get_running_loop()
+            self._client, arguments = await loop.run_in_executor(self._starter, _launch, self._flags)
+            self._handlers = await _handlers(self._client, arguments)
+        except Exception as error:
+            raise EngineUnavailable(f"The engine did not start: {error}") from error
+        finally:
+            self._processes = [pid for pid in descendants() if pid not in before]
+
+    async def stop(self) -> None:
+        client, self._client, self._handlers = self._client, None, None
+        if client is not None:
+            if client.output_handler is not None:
+                client.output_handler.cancel()  # else it reports the end of the engine as a failure
+            await asyncio.to_thread(client.shutdown, timeout=STOP_SECONDS)
+        await asyncio.to_thread(end, self._processes)
+        self._starter.shutdown(wait=False)
+        self._requests.clear()
+
+    async def load(self, version: Version, path: Path) -> None:
+        if version.name in self._requests:
+            return
+        client, models = self._alive(), self._handlers.openai_serving_models
+        from vllm.lora.request import LoRARequest
+
+        request = LoRARequest(version.name, next(self._ids), str(path))
+        try:
+            # In advance, not at first use: an adapter that fails inside a step ends the engine for all.
+            added = await client.add_lora(request)
+        except Exception as error:
+            if client.errored:
+                raise EngineUnavailable("The engine died while it loaded an adapter.") from error
+            raise AdapterRefused(wire.adapter_reason(str(error))) from error
+        if not added:
+            raise AdapterRefused(f"The engine did not take {version.name}.")
+        self._requests[version.name] = models.lora_requests[version.name] = request
+
+    async def unload(self, version: Version) -> None:
+        request = self._requests.pop(version.name, None)
+        if request is not None:
+            client = self._alive()
+            self._handlers.openai_serving_models.lora_requests.pop(version.name, None)
+            await client.remove_lora(request.lora_int_id)
+
+    async def generate(
+        self, kind: Kind, body: dict[str, Any], version: Version | None
+    ) -> AsyncIterator[bytes]:
+        self._alive()
+        if version is not None and version.name not in self._requests:
+            raise wire.unknown_model(version.name)
+        served = self._handlers.openai_serving_models.base_model_paths[0].name
+        request = wire.request(kind, {**body, "model": version.name if version else served})
+        with wire.refusals():
+            handler = (
+                self._handlers.openai_serving_chat.create_chat_completion
+                if kind is Kind.CHAT
+                else self._handlers.openai_serving_completion.create_completion
+            )
+            answer = await handler(request)
+        if not hasattr(answer, "__aiter__"):
+            yield wire.body(answer)
+            return
+        async with aclosing(answer):
+            async for frame in answer:
+                if frame.startswith('data: {"error"'):
+                    yield wire.error_frame(frame)
+                    return  # no [DONE]: a broken answer must not look complete
+                yield frame.encode()
+
+    def _alive(self) -> Any:
+        if self._client is None or self._handlers is None:
+            raise EngineUnavailable("The engine is starting.")
+        if self._client.errored:
+            raise EngineUnavailable("The engine has died.")
+        return self._client
+
+
+def _flags(settings: Settings, base: Base) -> list[str]:
+    flags = [
+        *("--model", str(base.path), "--served-model-name", base.slug),
+        *("--enable-lora", "--max-lora-rank", str(settings.max_lora_rank)),
+        *("--max-loras", str(settings.max_loras)),
+        *("--max-cpu-loras", str(max(settings.max_loras, settings.max_cpu_loras))),
+        *("--lora-target-modules", *SERVED_LINEARS),
+    ]
+    if base.slug == "tiny":
+        flags += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
+    return flags
+
+
+def _launch(flags: list[str]) -> tuple[Any, Any]:
+    """Import vLLM and start its processes; (engine client, parsed arguments). Blocks."""
+    # The base is on disk by now, and adapters are absolute paths: the engine has no reason to call out.
+    for name in ("HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK"):
+        os.environ.setdefault(name, "1")
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(flags)
+    validate_parsed_serve_args(arguments)
+    engine = AsyncEngineArgs.from_cli_args(arguments)
+    context = UsageContext.OPENAI_API_SERVER
+    config = engine.create_engine_config(usage_context=context)
+    client = AsyncLLM.from_vllm_config(
+        vllm_config=config,
+        usage_context=context,
+        enable_log_requests=engine.enable_log_requests,
+        aggregate_engine_logging=engine.aggregate_engine_logging,
+        disable_log_stats=engine.disable_log_stats,
+    )
+    return client, arguments
+
+
+async def _handlers(client: Any, arguments: Any) -> Any:
+    """vLLM's request handlers around an engine client, in a Starlette State."""
+    from starlette.datastructures import State
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+
+    await client.reset_mm_cache()
+    state = State()
+    await init_app_state(client, state, arguments, await client.get_supported_tasks())
+    return state

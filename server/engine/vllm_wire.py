@@ -1,0 +1,116 @@
+"""Between OpenAI's wire format and vLLM's request and response objects."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import ValidationError
+
+from server.engine.base import EngineUnavailable, Kind, RequestRefused
+
+# Fields that OpenAI's schemas require even when null; every other null is left out, as OpenAI does.
+_KEPT_NULLS = {"content", "refusal", "logprobs", "finish_reason", "bytes"}
+# What vLLM adds to an answer that has a meaning only inside vLLM.
+_DROPPED = {"kv_transfer_params", "prompt_token_ids", "token_ids", "prompt_text", "routed_experts"}
+_SUFFIX = re.compile(r"\s*\(parameter=.*\)$", re.DOTALL)
+_WORKER = re.compile(r"Worker failed with error '(.*)', please check", re.DOTALL)
+_PATH = re.compile(r"(?:/[\w.\-]+){2,}")
+
+
+def request(kind: Kind, body: dict[str, Any]) -> Any:
+    """vLLM's request object. Raises RequestRefused that names the field at fault."""
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+
+    model = ChatCompletionRequest if kind is Kind.CHAT else CompletionRequest
+    try:
+        return model(**body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        param = ".".join(str(part) for part in first["loc"] if not str(part)[:1].isupper())
+        message = first["msg"].removeprefix("Value error, ")
+        raise refused(f"{param}: {message}" if param else message, param=param or None) from error
+    except (ValueError, TypeError) as error:
+        raise refused(plain(str(error)), param=getattr(error, "parameter", None)) from error
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn whatever vLLM raises for a request into ours."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    try:
+        yield
+    except (RequestRefused, EngineUnavailable):
+        raise
+    except EngineDeadError as error:
+        raise EngineUnavailable("The engine has died.") from error
+    except Exception as error:
+        from vllm.entrypoints.serve import create_error_response
+
+        raise _from_error(create_error_response(error).error) from error
+
+
+def body(answer: Any) -> bytes:
+    """One JSON body. Raises RequestRefused or EngineUnavailable for vLLM's error object."""
+    if hasattr(answer, "error"):
+        raise _from_error(answer.error)
+    return json.dumps(
+        _clean(answer.model_dump(mode="json")), ensure_ascii=False, separators=(",", ":")
+    ).encode()
+
+
+def error_frame(frame: str) -> bytes:
+    """vLLM's SSE error frame as OpenAI's."""
+    error = json.loads(frame.removeprefix("data: "))["error"]
+    shown = {"message": plain(str(error["message"])), "type": "server_error", "param": None, "code": None}
+    return b"data: " + json.dumps({"error": shown}).encode() + b"\n\n"
+
+
+def plain(message: str) -> str:
+    """A message without paths of this machine and without vLLM's own appendix."""
+    return _PATH.sub("<path>", _SUFFIX.sub("", message)).strip()
+
+
+def adapter_reason(message: str) -> str:
+    """Why an adapter was refused, out of the layers of processes that the reason came through."""
+    inner = _WORKER.search(message)
+    return plain(inner.group(1) if inner else message)
+
+
+def refused(message: str, *, param: str | None = None, code: str | None = None) -> RequestRefused:
+    return RequestRefused(400, message, type="invalid_request_error", param=param, code=code)
+
+
+def unknown_model(name: str) -> RequestRefused:
+    message = f"The model `{name}` does not exist or you do not have access to it."
+    return RequestRefused(404, message, type="invalid_request_error", param="model", code="model_not_found")
+
+
+def _from_error(error: Any) -> RequestRefused | EngineUnavailable:
+    if error.code == 503:
+        return EngineUnavailable(plain(error.message))
+    if error.code >= 500:
+        return RequestRefused(500, "The engine failed to answer this request.", type="server_error")
+    too_long = "maximum context length" in error.message
+    return RequestRefused(
+        error.code,
+        plain(error.message),
+        type="invalid_request_error",
+        param="messages" if too_long else error.param,
+        code="context_length_exceeded" if too_long else None,
+    )
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _clean(item)
+            for key, item in value.items()
+            if key not in _DROPPED and (item is not None or key in _KEPT_NULLS)
+        }
+    return [_clean(item) for item in value] if isinstance(value, list) else value
