@@ -5,18 +5,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from examples.brands import BRANDS
 from examples.generate import write_chats
+from tests.live import LiveServer
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 pytestmark = pytest.mark.engine
 
 
-def run(command: list[str], live_server: Any, folder: Path, wait_s: float = 300) -> str:
+def run(command: list[str], live_server: LiveServer, folder: Path, wait_s: float = 300) -> str:
     """The client's output; fails with everything that it said when its exit code is not 0."""
     environment = os.environ | {
         "OPENAI_BASE_URL": live_server.base_url,
@@ -45,13 +45,15 @@ def assert_loop(output: str, brand: str) -> None:
     assert all(text.strip() for _, text in answers)
 
 
-def test_the_python_client_runs_the_loop(live_server: Any, training_file: Path, tmp_path: Path) -> None:
+def test_the_python_client_runs_the_loop(
+    live_server: LiveServer, training_file: Path, tmp_path: Path
+) -> None:
     command = [sys.executable, str(EXAMPLES / "python" / "loop.py"), str(training_file), "loop-python"]
     assert_loop(run(command, live_server, tmp_path), "loop-python")
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="Node is not installed; the Node client needs it")
-def test_the_node_client_runs_the_loop(live_server: Any, training_file: Path, tmp_path: Path) -> None:
+def test_the_node_client_runs_the_loop(live_server: LiveServer, training_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "node"
     shutil.copytree(EXAMPLES / "node", folder, ignore=shutil.ignore_patterns("node_modules"))
     run(["npm", "ci", "--no-audit", "--no-fund"], live_server, folder)
@@ -60,13 +62,13 @@ def test_the_node_client_runs_the_loop(live_server: Any, training_file: Path, tm
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_curl_script_runs_the_loop(live_server: Any, training_file: Path, tmp_path: Path) -> None:
+def test_the_curl_script_runs_the_loop(live_server: LiveServer, training_file: Path, tmp_path: Path) -> None:
     command = ["bash", str(EXAMPLES / "curl" / "loop.sh"), str(training_file), "loop-curl"]
     assert_loop(run(command, live_server, tmp_path), "loop-curl")
 
 
 def test_a_client_whose_key_is_wrong_fails_and_says_why(
-    live_server: Any, training_file: Path, tmp_path: Path
+    live_server: LiveServer, training_file: Path, tmp_path: Path
 ) -> None:
     environment = os.environ | {"OPENAI_BASE_URL": live_server.base_url, "OPENAI_API_KEY": "sk-wrong"}
     done = subprocess.run(
