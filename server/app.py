@@ -1,0 +1,83 @@
+"""One constructor wires the server; nothing happens at import, and there is no app but the one it makes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from anyio import CapacityLimiter
+from fastapi import APIRouter, Depends, FastAPI
+
+from adapters import base as bases
+from adapters.base import Base
+from records.blobs import Blobs
+from records.database import Database
+from records.settings import Settings
+from server import errors
+from server.auth import Doorkeeper, current_tenant
+from server.catalog import Catalog
+from server.edge import Edge
+from server.engine.base import Engine
+from server.follow import follow
+from server.house import House
+from server.keeper import Keeper
+from server.metrics import Metrics
+from server.metrics_jobs import JobCollector
+from server.routes import chat, files, health, jobs, models
+from server.salts import Salts
+
+HEAVY_THREADS = 2
+
+
+def create_app(settings: Settings, engine: Engine, database: Database, base: Base | None = None) -> FastAPI:
+    """The server as an ASGI app; `database` is prepared, `engine` is started by the app's lifespan.
+
+    Raises adapters.base.BaseNotFound when `base` is not given and cannot be resolved.
+    """
+    base = base or bases.resolve(settings.base, settings.home)
+    metrics = Metrics()
+    metrics.registry.register(JobCollector(database))
+    catalog = Catalog(database, settings.home, base, engine, metrics, settings.max_cpu_loras)
+    house = House(
+        settings=settings,
+        database=database,
+        blobs=Blobs(settings.home),
+        base=base,
+        engine=engine,
+        doorkeeper=Doorkeeper(database),
+        catalog=catalog,
+        keeper=Keeper(engine, catalog, database, metrics),
+        metrics=metrics,
+        salts=Salts(),
+        heavy=CapacityLimiter(HEAVY_THREADS),
+    )
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_lifespan)
+    app.state.house = house
+    errors.install(app)
+    # Deny by default: the key is asked for by the router, so no route in it can forget to.
+    v1 = APIRouter(prefix="/v1", dependencies=[Depends(current_tenant)], redirect_slashes=False)
+    for part in (chat, models, files, jobs):
+        v1.include_router(part.router)
+    app.include_router(v1)
+    app.include_router(health.router)
+    app.add_middleware(Edge, settings=settings, metrics=metrics)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Control routes answer at once; chat does when the keeper has brought the engine up."""
+    house: House = app.state.house
+    tasks = [
+        asyncio.create_task(house.keeper.run()),
+        asyncio.create_task(follow(house.database, house.blobs, house.catalog)),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task

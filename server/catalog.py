@@ -1,0 +1,196 @@
+"""From a client's `model` to a version that the engine holds: resolve, load once, pin while in use.
+
+Resolutions are remembered until the rows change: server/follow.py looks four times a second and calls
+`invalidate`. Loads are single-flight per version. Past `capacity` the least recently used version without
+a pin leaves the engine, so that the engine never evicts (and re-reads from disk) by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+
+from adapters import publish, resolve
+from adapters.base import Base
+from adapters.manifest import WEIGHTS, Manifest
+from records.database import Database
+from records.models import Version as Row
+from server.engine.base import AdapterRefused, Engine, RequestRefused, Version
+from server.errors import INVALID, unknown_model
+from server.metrics import Metrics
+
+REMEMBERED_NAMES = 8192
+REFUSED_SECONDS = 5.0  # a version that the engine refused is not tried again sooner
+
+
+@dataclass(eq=False)
+class Resident:
+    """A version in the engine, or on its way in (`loading`) or out (`leaving`)."""
+
+    version: Version
+    loading: asyncio.Task[None]
+    pins: int = 0
+    doomed: bool = False
+    leaving: asyncio.Task[None] | None = None
+
+
+@dataclass
+class Catalog:
+    database: Database
+    home: Path
+    base: Base
+    engine: Engine
+    metrics: Metrics
+    capacity: int
+    _names: OrderedDict[tuple[str, str], Version] = field(default_factory=OrderedDict)
+    _residents: OrderedDict[str, Resident] = field(default_factory=OrderedDict)
+    _refused: dict[str, tuple[float, str]] = field(default_factory=dict)
+    _generation: int = 0
+
+    @asynccontextmanager
+    async def acquire(self, tenant: str, model: str) -> AsyncIterator[Version | None]:
+        """The version that answers for `model` (None: the base model), pinned in the engine for the block.
+
+        Raises RequestRefused: 404 for what the tenant does not have or this base cannot serve, 410 for a
+        version whose files are gone or that the engine refuses; EngineUnavailable.
+        """
+        if self.base.is_named(model):
+            yield None
+            return
+        resident = await self._resident(await self.resolve(tenant, model))
+        resident.pins += 1
+        try:
+            await asyncio.shield(resident.loading)
+            yield resident.version
+        finally:
+            resident.pins -= 1
+            if resident.doomed and not resident.pins:
+                self._leave(resident)
+
+    async def resolve(self, tenant: str, model: str) -> Version:
+        """The version behind a version's or a brand's name. Raises RequestRefused (404)."""
+        known = self._names.get((tenant, model))
+        if known is not None:
+            return known
+        generation = self._generation
+        row = await run_in_threadpool(self._look_up, tenant, model)
+        if row is None:
+            raise unknown_model(model)
+        version = self.version_of(row)
+        if generation == self._generation:  # else the rows changed while we read them
+            self._names[tenant, model] = version
+            if len(self._names) > REMEMBERED_NAMES:
+                self._names.popitem(last=False)
+        return version
+
+    def serves(self, row: Row) -> bool:
+        """Whether the version was made for the base model that is served here."""
+        return Manifest.model_validate(row.manifest).fits(self.base) is None
+
+    def version_of(self, row: Row) -> Version:
+        """The engine's word for a row. Raises RequestRefused (404) when it was made for another base."""
+        problem = Manifest.model_validate(row.manifest).fits(self.base)
+        if problem:
+            message = f"The model `{row.name}` cannot be served. {problem}"
+            raise RequestRefused(404, message, type=INVALID, param="model", code="model_not_found")
+        return Version(row.name, row.sha256)
+
+    def invalidate(self) -> None:
+        """The rows changed: resolve every name anew."""
+        self._generation += 1
+        self._names.clear()
+
+    async def preload(self, version: Version) -> None:
+        """Make a version resident ahead of its first request. Raises as `acquire` does."""
+        await asyncio.shield((await self._resident(version)).loading)
+
+    async def retire(self, name: str) -> None:
+        """Take a version out of the engine once its last stream has ended; returns at once."""
+        resident = self._residents.get(name)
+        if resident is not None:
+            resident.doomed = True
+            if not resident.pins:
+                self._leave(resident)
+
+    def held(self) -> list[str]:
+        """Names of the versions in the engine, or on their way."""
+        return list(self._residents)
+
+    def forget(self) -> list[Version]:
+        """The engine lost everything (it was stopped): what it held, most recently used first."""
+        held = [resident.version for resident in reversed(self._residents.values())]
+        self._residents.clear()
+        self.metrics.resident.set(0)
+        return held
+
+    async def _resident(self, version: Version) -> Resident:
+        while (known := self._residents.get(version.name)) is not None and known.leaving is not None:
+            await asyncio.wait([known.leaving])
+        if known is None:
+            until, why = self._refused.get(version.name, (0.0, ""))
+            if time.monotonic() < until:
+                raise _gone(version, why)
+            known = Resident(version, asyncio.create_task(self._load(version)))
+            known.loading.add_done_callback(_seen)
+            self._residents[version.name] = known
+        self._residents.move_to_end(version.name)
+        return known
+
+    async def _load(self, version: Version) -> None:
+        path = publish.folder(self.home, version.sha256)
+        try:
+            if not (path / WEIGHTS).is_file():
+                raise AdapterRefused("its files are missing on the server's disk")
+            with self.metrics.load():
+                await self.engine.load(version, path)
+        except BaseException as error:
+            known = self._residents.get(version.name)
+            if known is not None and known.loading is asyncio.current_task():
+                del self._residents[version.name]
+            if not isinstance(error, AdapterRefused):
+                raise
+            self._refused = {n: r for n, r in self._refused.items() if r[0] > time.monotonic()}
+            self._refused[version.name] = time.monotonic() + REFUSED_SECONDS, str(error)
+            raise _gone(version, str(error)) from error
+        self._make_room()
+        self.metrics.resident.set(len(self._residents))
+
+    def _make_room(self) -> None:
+        idle = [r for r in self._residents.values() if not r.pins and r.leaving is None and r.loading.done()]
+        for resident in idle[: max(0, len(self._residents) - self.capacity)]:
+            self._leave(resident)
+
+    def _leave(self, resident: Resident) -> None:
+        if resident.leaving is None and self._residents.get(resident.version.name) is resident:
+            resident.leaving = asyncio.create_task(self._unload(resident))
+            resident.leaving.add_done_callback(_seen)
+
+    async def _unload(self, resident: Resident) -> None:
+        try:
+            await self.engine.unload(resident.version)
+        finally:
+            if self._residents.get(resident.version.name) is resident:
+                del self._residents[resident.version.name]
+            self.metrics.resident.set(len(self._residents))
+
+    def _look_up(self, tenant: str, model: str) -> Row | None:
+        with self.database.read() as session:
+            return resolve.version_for(session, tenant, model)
+
+
+def _gone(version: Version, why: str) -> RequestRefused:
+    message = f"The model `{version.name}` cannot be served: {why}. Use another version."
+    return RequestRefused(410, message, type=INVALID, param="model", code="version_unusable")
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """Mark a failure as noticed: whoever waited for it got it, and nobody may have waited."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,43 @@
+"""All the parts of one server, wired once by `create_app`; routes get it as a dependency."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from anyio import CapacityLimiter
+from fastapi import Depends, Request
+
+from adapters.base import Base
+from records.blobs import Blobs
+from records.database import Database
+from records.settings import Settings
+from server.auth import Doorkeeper
+from server.catalog import Catalog
+from server.engine.base import Engine
+from server.keeper import Keeper
+from server.metrics import Metrics
+from server.salts import Salts
+
+
+@dataclass(frozen=True)
+class House:
+    settings: Settings
+    database: Database
+    blobs: Blobs
+    base: Base
+    engine: Engine
+    doorkeeper: Doorkeeper
+    catalog: Catalog
+    keeper: Keeper
+    metrics: Metrics
+    salts: Salts
+    heavy: CapacityLimiter  # long work in threads: it must not take the threads of short look-ups
+
+
+async def house(request: Request) -> House:
+    found: House = request.app.state.house
+    return found
+
+
+Here = Annotated[House, Depends(house)]

@@ -1,0 +1,124 @@
+"""The body of POST /v1/fine_tuning/jobs, checked field by field. Ranges are those of OpenAI's document."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from adapters.reference import BRAND
+from server.errors import from_validation, invalid
+
+MAX_PAIRS, MAX_KEY, MAX_VALUE = 16, 64, 512
+MAX_SEED = 2**31 - 1
+
+
+def _auto_or(said: str, fits: Callable[[Any], bool]) -> BeforeValidator:
+    def validate(value: Any) -> Any:
+        if value is None or value == "auto":
+            return "auto"
+        if isinstance(value, bool) or not isinstance(value, int | float) or not fits(value):
+            raise ValueError(f'use "auto" or {said}')
+        return value
+
+    return BeforeValidator(validate)
+
+
+def _whole(highest: int) -> BeforeValidator:
+    return _auto_or(
+        f"a whole number from 1 to {highest}",
+        lambda value: isinstance(value, int) and 1 <= value <= highest,
+    )
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Hyperparameters(_Strict):
+    n_epochs: Annotated[Any, _whole(50)] = "auto"
+    batch_size: Annotated[Any, _whole(256)] = "auto"
+    learning_rate_multiplier: Annotated[
+        Any, _auto_or("a number above 0", lambda value: value > 0 and math.isfinite(value))
+    ] = "auto"
+
+
+class Supervised(_Strict):
+    hyperparameters: Hyperparameters | None = None
+
+
+class Method(_Strict):
+    type: str
+    supervised: Supervised | None = None
+    dpo: Any = None
+    reinforcement: Any = None
+
+
+def _brand(value: Any) -> Any:
+    if value is not None and (not isinstance(value, str) or not BRAND.fullmatch(value)):
+        raise ValueError(
+            "use 1 to 64 letters, digits, '.', '_' or '-', with a letter or digit at both ends "
+            "(it becomes the brand's name, which clients send as `model`)"
+        )
+    return value
+
+
+def _metadata(value: Any) -> Any:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or len(value) > MAX_PAIRS:
+        raise ValueError(f"use an object of at most {MAX_PAIRS} pairs")
+    for key, text in value.items():
+        if len(key) > MAX_KEY or not isinstance(text, str) or len(text) > MAX_VALUE:
+            raise ValueError(
+                f"keys have at most {MAX_KEY} characters; values are text of at most {MAX_VALUE}"
+            )
+    return value
+
+
+class JobRequest(_Strict):
+    """`hyperparameters` at the top is OpenAI's older place for those under `method`."""
+
+    model: str
+    training_file: str
+    validation_file: str | None = None
+    suffix: Annotated[str | None, BeforeValidator(_brand)] = None
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, strict=True)
+    metadata: Annotated[dict[str, str] | None, BeforeValidator(_metadata)] = None
+    integrations: list[Any] | None = None
+    hyperparameters: Hyperparameters | None = None
+    method: Method | None = None
+
+    def chosen(self) -> dict[str, Any]:
+        """The hyperparameters as asked for, "auto" included. Raises RequestRefused on a contradiction."""
+        newer = self.method.supervised.hyperparameters if self.method and self.method.supervised else None
+        if newer and self.hyperparameters and newer != self.hyperparameters:
+            said = "'hyperparameters' and 'method.supervised.hyperparameters' differ; send the latter only."
+            raise invalid(said, "hyperparameters", "invalid_value")
+        return (newer or self.hyperparameters or Hyperparameters()).model_dump()
+
+
+def parse(body: dict[str, Any]) -> JobRequest:
+    """Raises RequestRefused that names the field."""
+    try:
+        asked = JobRequest.model_validate(body)
+    except ValidationError as error:
+        raise from_validation(error) from None
+    if asked.integrations:
+        raise invalid(
+            "'integrations' are not supported; leave it out.", "integrations", "unsupported_parameter"
+        )
+    if asked.method is not None:
+        _check_method(asked.method)
+    return asked
+
+
+def _check_method(method: Method) -> None:
+    if method.type != "supervised":
+        said = f"Method '{method.type[:64]}' is not supported; use 'supervised'."
+        raise invalid(said, "method.type", "unsupported_value")
+    for name in ("dpo", "reinforcement"):
+        if getattr(method, name) is not None:
+            raise invalid(f"'method.{name}' does not go with type 'supervised'.", f"method.{name}")

@@ -1,0 +1,106 @@
+"""Keeps the engine up: starts it beside the app, proves that it chats, starts it again when it dies.
+
+`ready` is what /readyz shows. A hang is not noticed yet, only death: the engine says so by raising
+EngineUnavailable, to a request (`suspect`) or to the canary that is sent when nobody asked for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing, suppress
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from adapters import resolve
+from records.database import Database
+from server.catalog import Catalog
+from server.engine.base import Engine, Kind, RequestRefused, Version
+from server.metrics import Metrics
+
+CANARY_SECONDS = 10.0
+CANARY: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "ping"}],
+    "max_tokens": 1,
+    "cache_salt": "canary",
+}
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+
+log = logging.getLogger("chorus.server")
+
+
+class Keeper:
+    def __init__(self, engine: Engine, catalog: Catalog, database: Database, metrics: Metrics) -> None:
+        self._engine, self._catalog, self._database, self._metrics = engine, catalog, database, metrics
+        self._suspected = asyncio.Event()
+        self.ready = False
+        self.reason = "The engine is starting."
+
+    async def run(self) -> None:
+        """Until cancelled; then the engine is stopped."""
+        pause = FIRST_PAUSE
+        try:
+            while True:
+                try:
+                    await self._bring_up()
+                    pause = FIRST_PAUSE
+                    await self._until_dead()
+                except Exception as error:
+                    log.exception("The engine is down; next start in %.0f s", pause)
+                    self._down(f"The engine is down and will be started again: {error}")
+                await self._engine.stop()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            self._down("The server is stopping.")
+            await self._engine.stop()
+
+    def suspect(self) -> None:
+        """A request met EngineUnavailable: look at once."""
+        self._suspected.set()
+
+    async def _bring_up(self) -> None:
+        held = self._catalog.forget()
+        await self._engine.start()
+        newest = await run_in_threadpool(self._newest)
+        wanted = list(dict.fromkeys([*newest, *held]))[: self._catalog.capacity]
+        for version in reversed(wanted):
+            try:
+                await self._catalog.preload(version)
+            except RequestRefused as error:
+                log.warning("Not loaded: %s", error)
+        try:
+            await self._chat_once()
+        except RequestRefused as error:
+            # Such as a base model without a chat template: another start would not help.
+            self.reason = f"The engine runs but does not chat: {error}"
+            log.error(self.reason)
+            return
+        self.ready, self.reason = True, "Chat works."
+        self._metrics.engine_up.set(1)
+        log.info("Ready with %d versions", len(wanted))
+
+    async def _until_dead(self) -> None:
+        while True:
+            self._suspected.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._suspected.wait(), CANARY_SECONDS)
+            if self._suspected.is_set() or self._metrics.idle_seconds() > CANARY_SECONDS:
+                with suppress(RequestRefused):  # it answered: that is life
+                    await self._chat_once()
+
+    async def _chat_once(self) -> None:
+        """Raises EngineUnavailable."""
+        async with aclosing(self._engine.generate(Kind.CHAT, dict(CANARY), None)) as frames:  # type: ignore[type-var]
+            async for _ in frames:
+                pass
+
+    def _newest(self) -> list[Version]:
+        with self._database.read() as session:
+            rows = resolve.newest_finals(session, self._catalog.capacity)
+        return [self._catalog.version_of(row) for row in rows if self._catalog.serves(row)]
+
+    def _down(self, reason: str) -> None:
+        self.ready, self.reason = False, reason
+        self._metrics.engine_up.set(0)

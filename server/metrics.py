@@ -1,0 +1,121 @@
+"""What the server counts, in a registry of its own per app; vLLM's metrics stand beside it on /metrics.
+
+Every label is bounded: route templates, status classes, directions; never a model or a tenant.
+The rows about jobs are read at scrape time: server/metrics_jobs.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.registry import Collector
+
+from server.usage import tokens
+
+# vLLM's own boundaries (vllm/v1/metrics/buckets.py, 0.32), so that both can be drawn in one graph.
+TTFT_BUCKETS = (
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75,
+    1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0,
+)  # fmt: skip
+ITL_BUCKETS = (
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75,
+    1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+)  # fmt: skip
+# Its labels are lists of adapter names: one series for each combination ever seen (vllm-0.32.md B9).
+DROPPED = ("vllm:lora_requests_info",)
+
+
+class Observation:
+    """The clock and counters of one inference request."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics, self._last, self._first = metrics, time.perf_counter(), True
+
+    def frame(self) -> None:
+        """An item of the answer leaves: the first gives the TTFT, the others the inter-token latency."""
+        now = time.perf_counter()
+        histogram = self._metrics.first_token if self._first else self._metrics.inter_token
+        histogram.observe(now - self._last)
+        self._first, self._last = False, now
+
+    def usage(self, item: bytes) -> None:
+        """Count the tokens that an item of the answer reports."""
+        prompt, completion = tokens(item)
+        self._metrics.tokens_in.inc(prompt)
+        self._metrics.tokens_out.inc(completion)
+        self._metrics.last_answer = time.monotonic()
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.last_answer = time.monotonic()
+        own = self.registry
+        self.requests = Counter(
+            "chorus_requests", "HTTP requests answered.", ("route", "method", "status"), registry=own
+        )
+        self.in_flight = Gauge(
+            "chorus_requests_in_flight", "Inference requests not at their end.", registry=own
+        )
+        self.first_token = Histogram(
+            "chorus_time_to_first_token_seconds",
+            "From the parsed request to its first item; for an answer in one piece, to all of it.",
+            buckets=TTFT_BUCKETS,
+            registry=own,
+        )
+        self.inter_token = Histogram(
+            "chorus_inter_token_latency_seconds",
+            "Between frames of a stream.",
+            buckets=ITL_BUCKETS,
+            registry=own,
+        )
+        counted = Counter("chorus_tokens", "Tokens of finished answers.", ("direction",), registry=own)
+        self.tokens_in, self.tokens_out = counted.labels("in"), counted.labels("out")
+        loads = Counter("chorus_adapter_loads", "Adapters loaded into the engine.", ("result",), registry=own)
+        self.loads = {result: loads.labels(result) for result in ("ok", "failed")}
+        self.load_seconds = Histogram("chorus_adapter_load_seconds", "Time of one load.", registry=own)
+        self.resident = Gauge("chorus_resident_versions", "Versions held by the engine.", registry=own)
+        self.engine_up = Gauge("chorus_engine_up", "1 when chat works.", registry=own)
+        build = Gauge("chorus_build_info", "Always 1; the labels say what runs.", ("version",), registry=own)
+        build.labels(version("chorus")).set(1)
+
+    @contextmanager
+    def observe(self) -> Iterator[Observation]:
+        """Around one inference request, to the end of its stream."""
+        self.in_flight.inc()
+        try:
+            yield Observation(self)
+        finally:
+            self.in_flight.dec()
+
+    @contextmanager
+    def load(self) -> Iterator[None]:
+        """Around one load of an adapter."""
+        began, result = time.perf_counter(), "failed"
+        try:
+            yield
+            result = "ok"
+        finally:
+            self.loads[result].inc()
+            self.load_seconds.observe(time.perf_counter() - began)
+
+    def idle_seconds(self) -> float:
+        """Since the engine last completed an answer."""
+        return time.monotonic() - self.last_answer
+
+    def expose(self) -> bytes:
+        """The text of /metrics: ours, then the process's and vLLM's. Reads rows: call it in a thread."""
+        return generate_latest(_Both(self.registry))
+
+
+class _Both(Collector):
+    def __init__(self, own: CollectorRegistry) -> None:
+        self._own = own
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._own.collect()
+        yield from (metric for metric in REGISTRY.collect() if metric.name not in DROPPED)

@@ -1,0 +1,52 @@
+"""Jobs as metrics, read from the rows at scrape time: any server shows them, whichever worker trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import func, select
+
+from records.database import Database
+from records.models import ACTIVE, RUNNING, TERMINAL, Event, Job
+
+MOST_JOBS = 32  # running jobs with series of their own
+# metric name -> (help, key in the data of the worker's metrics events)
+GAUGES = {
+    "chorus_training_loss": ("Training loss of a running job.", "train_loss"),
+    "chorus_training_tokens_per_second": ("Tokens per second of a running job.", "tokens_per_second"),
+    "chorus_training_progress_ratio": ("Share of a running job's steps that is done.", "progress"),
+}
+
+
+class JobCollector(Collector):
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def describe(self) -> list[Metric]:
+        return []  # without it, registering would read rows
+
+    def collect(self) -> Iterator[Metric]:
+        with self._database.read() as session:
+            counts = dict(session.execute(select(Job.status, func.count()).group_by(Job.status)).all())
+            running = session.scalars(
+                select(Job.id).where(Job.status == RUNNING).order_by(Job.seq).limit(MOST_JOBS)
+            ).all()
+            newest = (
+                select(func.max(Event.seq))
+                .where(Event.job_id.in_(running), Event.type == "metrics")
+                .group_by(Event.job_id)
+            )
+            said = session.execute(select(Event.job_id, Event.data).where(Event.seq.in_(newest))).all()
+        jobs = GaugeMetricFamily("chorus_jobs", "Fine-tuning jobs by status.", labels=["status"])
+        for status in (*ACTIVE, *TERMINAL):
+            jobs.add_metric([status], counts.get(status, 0))
+        yield jobs
+        for name, (text, key) in GAUGES.items():
+            gauge = GaugeMetricFamily(name, text, labels=["job"])
+            for job_id, data in said:
+                if isinstance(value := (data or {}).get(key), int | float):
+                    gauge.add_metric([job_id], value)
+            yield gauge

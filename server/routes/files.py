@@ -1,0 +1,156 @@
+"""/v1/files: what clients upload (and jobs produce), kept by content, seen by its tenant only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, BinaryIO, Literal
+
+import anyio
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse, JSONResponse
+
+from records import dataset, files, pages
+from records.dataset import MAX_LINE_BYTES
+from records.models import File
+from server import shapes
+from server.auth import CurrentTenant
+from server.engine.base import RequestRefused
+from server.errors import INVALID, invalid, missing
+from server.house import Here, House
+from server.upload import Form, read_form
+
+PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+KEEP_SECONDS = range(3600, 2_592_001)
+BATCH_SECONDS = 2_592_000  # OpenAI keeps batch files for 30 days unless told otherwise
+FIELDS = {"purpose", "expires_after[anchor]", "expires_after[seconds]"}
+
+router = APIRouter()
+
+
+@router.post("/files")
+async def create(request: Request, tenant: CurrentTenant, house: Here) -> JSONResponse:
+    with house.blobs.draft() as draft:
+        form = await read_form(request, draft)
+        purpose, seconds = _purpose(form), _keep_seconds(form)
+        row = await anyio.to_thread.run_sync(
+            _keep, house, tenant, draft, str(form.filename), purpose, seconds, limiter=house.heavy
+        )
+    return JSONResponse(shapes.file(row))
+
+
+@router.get("/files")
+def list_files(
+    tenant: CurrentTenant,
+    house: Here,
+    purpose: str | None = None,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+    order: Literal["asc", "desc"] = "desc",
+) -> JSONResponse:
+    where = [*files.of(tenant), *([File.purpose == purpose] if purpose else [])]
+    with house.database.read() as session:
+        page = pages.page(session, File, *where, after=after, limit=limit, order=order)
+    return JSONResponse(shapes.listed(page.rows, shapes.file, page.has_more, empty=""))
+
+
+@router.get("/files/{file_id}")
+def retrieve(file_id: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
+    return JSONResponse(shapes.file(_get(house, tenant, file_id)))
+
+
+@router.get("/files/{file_id}/content")
+def content(file_id: str, tenant: CurrentTenant, house: Here) -> FileResponse:
+    row = _get(house, tenant, file_id)
+    path = house.blobs.path(row.sha256)
+    if not path.is_file():
+        raise RequestRefused(
+            410, f"The bytes of {file_id} are gone from the server's disk.", type=INVALID, code="file_missing"
+        )
+    return FileResponse(path, media_type="application/octet-stream", filename=row.filename)
+
+
+@router.delete("/files/{file_id}")
+def delete(file_id: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
+    with house.database.write() as session:
+        row = files.get(session, tenant, file_id)
+        if row is None:
+            raise missing("file", file_id)
+        job = files.needed_by(session, row)
+        if job is not None:
+            said = f"{file_id} is needed by the fine-tuning job {job}; cancel it or wait for its end."
+            raise RequestRefused(409, said, type=INVALID, code="file_in_use")
+        if files.remove(session, row):
+            house.blobs.remove(row.sha256)
+    return JSONResponse(shapes.deleted("file", file_id))
+
+
+def _get(house: House, tenant: str, file_id: str) -> File:
+    with house.database.read() as session:
+        row = files.get(session, tenant, file_id)
+    if row is None:
+        raise missing("file", file_id)
+    return row
+
+
+def _purpose(form: Form) -> str:
+    for name in form.fields:
+        if name not in FIELDS:
+            raise invalid(f"Unknown parameter: '{name[:64]}'.", name[:64], "unknown_parameter")
+    purpose = form.fields.get("purpose")
+    if purpose is None:
+        raise invalid("Missing required parameter: 'purpose'.", "purpose", "missing_required_parameter")
+    if purpose not in PURPOSES:
+        raise invalid(f"Invalid 'purpose': use one of {', '.join(PURPOSES)}.", "purpose", "invalid_value")
+    return purpose
+
+
+def _keep_seconds(form: Form) -> int | None:
+    anchor, seconds = (form.fields.get(f"expires_after[{part}]") for part in ("anchor", "seconds"))
+    if anchor is None and seconds is None:
+        return BATCH_SECONDS if form.fields["purpose"] == "batch" else None
+    if anchor != "created_at":
+        raise invalid("'expires_after[anchor]' must be created_at.", "expires_after[anchor]", "invalid_value")
+    if not (seconds or "").isdecimal() or int(str(seconds)[:9]) not in KEEP_SECONDS:
+        said = f"'expires_after[seconds]' must be a whole number from 3600 to {KEEP_SECONDS[-1]}."
+        raise invalid(said, "expires_after[seconds]", "invalid_value")
+    return int(str(seconds))
+
+
+def _keep(
+    house: House, tenant: str, draft: BinaryIO, filename: str, purpose: str, seconds: int | None
+) -> File:
+    """Check, sync, name, record: what was acknowledged is on disk."""
+    if purpose == "fine-tune":
+        _check_training(draft)
+    sha256, size = house.blobs.seal(draft)
+    if size == 0:
+        raise invalid("The file is empty.", "file", "invalid_value")
+    with house.database.write() as session:
+        house.blobs.place(draft, sha256)
+        return files.add(
+            session,
+            tenant,
+            sha256=sha256,
+            size=size,
+            filename=filename,
+            purpose=purpose,
+            keep_seconds=seconds,
+        )
+
+
+def _check_training(draft: BinaryIO) -> None:
+    """Raises RequestRefused that names the lines. Too few examples is the job's finding, as at OpenAI."""
+    draft.seek(0)
+    good, bad = dataset.check(_lines(draft))
+    if bad:
+        raise invalid(f"Invalid training data. {' '.join(map(str, bad))}", "file", "invalid_file_format")
+    if not good:
+        raise invalid("Invalid training data. The file holds no example.", "file", "invalid_file_format")
+
+
+def _lines(draft: BinaryIO) -> Iterator[bytes]:
+    """Lines, none held in memory beyond the size at which it is refused anyhow; that one is the last."""
+    while line := draft.readline(MAX_LINE_BYTES + 2):
+        yield line
+        if len(line) > MAX_LINE_BYTES:
+            return

@@ -1,0 +1,108 @@
+"""/v1/fine_tuning/jobs: a job is a row; workers find it there, and so does whoever follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+from sqlalchemy import ColumnElement
+from starlette.concurrency import run_in_threadpool
+
+from records import jobs, pages
+from records.models import CANCELLED, Checkpoint, Event, Job
+from server import job_request, shapes
+from server.auth import CurrentTenant
+from server.body import json_object
+from server.engine.base import RequestRefused
+from server.errors import INVALID, invalid, missing
+from server.house import Here, House
+from server.job_create import Retry, create_once
+
+router = APIRouter(prefix="/fine_tuning/jobs")
+
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.post("")
+async def create(request: Request, tenant: CurrentTenant, house: Here) -> JSONResponse:
+    body = await json_object(request)
+    asked = job_request.parse(body)
+    if not house.base.is_named(asked.model):
+        said = f"Model '{asked.model[:200]}' is not available for fine-tuning here; use '{house.base.slug}'."
+        raise invalid(said, "model", "model_not_available")
+    if asked.suffix is not None and house.base.is_named(asked.suffix):
+        raise invalid("'suffix' must not be the name of the base model.", "suffix", "invalid_value")
+    retry = Retry.of(body, request.headers)
+    return JSONResponse(shapes.job(await run_in_threadpool(create_once, house, tenant, asked, retry)))
+
+
+@router.get("")
+def list_jobs(
+    request: Request, tenant: CurrentTenant, house: Here, after: str | None = None, limit: Limit = 20
+) -> JSONResponse:
+    where = [Job.tenant == tenant, *_metadata_filter(request)]
+    with house.database.read() as session:
+        page = pages.page(session, Job, *where, after=after, limit=limit)
+    return JSONResponse(shapes.listed(page.rows, shapes.job, page.has_more))
+
+
+@router.get("/{job_id}")
+def retrieve(job_id: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
+    return JSONResponse(shapes.job(_get(house, tenant, job_id)))
+
+
+@router.post("/{job_id}/cancel")
+def cancel(job_id: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
+    with house.database.write() as session:
+        before = jobs.get(session, tenant, job_id)
+        if before is None:
+            raise missing("fine-tuning job", job_id)
+        was = before.status
+        row = jobs.cancel(session, tenant, job_id)
+    if row is None or row.status != CANCELLED:
+        said = f"The job {job_id} has already ended (status: {was}); only an unfinished job can be cancelled."
+        raise RequestRefused(400, said, type=INVALID, code="job_not_cancellable")
+    return JSONResponse(shapes.job(row))
+
+
+@router.get("/{job_id}/events")
+def events(
+    job_id: str, tenant: CurrentTenant, house: Here, after: str | None = None, limit: Limit = 20
+) -> JSONResponse:
+    _get(house, tenant, job_id)
+    with house.database.read() as session:
+        page = pages.page(session, Event, Event.job_id == job_id, after=after, limit=limit)
+    return JSONResponse(shapes.listed(page.rows, shapes.event, page.has_more))
+
+
+@router.get("/{job_id}/checkpoints")
+def checkpoints(
+    job_id: str, tenant: CurrentTenant, house: Here, after: str | None = None, limit: Limit = 10
+) -> JSONResponse:
+    _get(house, tenant, job_id)
+    with house.database.read() as session:
+        page = pages.page(session, Checkpoint, Checkpoint.job_id == job_id, after=after, limit=limit)
+    return JSONResponse(shapes.listed(page.rows, shapes.checkpoint, page.has_more))
+
+
+def _get(house: House, tenant: str, job_id: str) -> Job:
+    with house.database.read() as session:
+        row = jobs.get(session, tenant, job_id)
+    if row is None:
+        raise missing("fine-tuning job", job_id)
+    return row
+
+
+def _metadata_filter(request: Request) -> Iterator[ColumnElement[bool]]:
+    """`metadata[key]=value` for each pair that must be there, or `metadata=null` for jobs without any."""
+    metadata: Any = Job.metadata_
+    for name, value in request.query_params.multi_items():
+        if name == "metadata" and value == "null":
+            yield metadata.is_(None)
+        elif name.startswith("metadata[") and name.endswith("]"):
+            key = name.removeprefix("metadata[").removesuffix("]")
+            if not key or '"' in key or "\\" in key:
+                raise invalid("A metadata filter needs a key without quotes.", name[:80], "invalid_value")
+            yield metadata[key].as_string() == value

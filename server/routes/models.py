@@ -1,0 +1,72 @@
+"""/v1/models: the base model, the tenant's brands (newest version answers) and each of its versions."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from sqlalchemy import select
+from starlette.concurrency import run_in_threadpool
+
+from adapters import resolve
+from records.models import Version
+from server import shapes
+from server.auth import CurrentTenant
+from server.engine.base import RequestRefused
+from server.errors import INVALID, invalid, unknown_model
+from server.house import Here, House
+from server.shapes import Shape
+
+OWNER = "chorus"  # of the base model
+
+router = APIRouter(prefix="/models")
+
+
+@router.get("")
+def list_models(tenant: CurrentTenant, house: Here) -> JSONResponse:
+    with house.database.read() as session:
+        rows = [row for row in resolve.versions_of(session, tenant) if house.catalog.serves(row)]
+    newest = {row.brand: row for row in rows if row.step is None and row.brand}
+    brands = [shapes.model(brand, row.created_at, tenant) for brand, row in newest.items()]
+    return JSONResponse({"object": "list", "data": [_base(house), *brands, *map(shapes.version, rows)]})
+
+
+@router.get("/{model:path}")
+def retrieve(model: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
+    if house.base.is_named(model):
+        return JSONResponse(_base(house))
+    with house.database.read() as session:
+        row = resolve.version_for(session, tenant, model)
+    if row is None:
+        raise unknown_model(model)
+    return JSONResponse(shapes.model(model, row.created_at, tenant))
+
+
+@router.delete("/{model:path}")
+async def delete(model: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
+    """Forget a version: it stops to answer now, and leaves the engine when its last stream has ended."""
+    if house.base.is_named(model):
+        said = "The base model cannot be deleted; only fine-tuned versions can."
+        raise RequestRefused(403, said, type=INVALID, param="model", code="model_not_deletable")
+    await run_in_threadpool(_mark_deleted, house, tenant, model)
+    house.catalog.invalidate()
+    await house.catalog.retire(model)
+    return JSONResponse(shapes.deleted("model", model))
+
+
+def _mark_deleted(house: House, tenant: str, model: str) -> None:
+    mine = select(Version).where(Version.tenant == tenant, Version.deleted_at.is_(None))
+    with house.database.write() as session:
+        row = session.scalar(mine.where(Version.name == model))
+        if row is not None:
+            row.deleted_at = int(time.time())
+        elif resolve.version_for(session, tenant, model) is not None:
+            said = f"'{model}' is a brand; delete its versions (ft:...) instead."
+            raise invalid(said, "model", "model_not_deletable")
+        else:
+            raise unknown_model(model)
+
+
+def _base(house: House) -> Shape:
+    return shapes.model(house.base.slug, int((house.base.path / "config.json").stat().st_mtime), OWNER)

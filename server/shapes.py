@@ -1,0 +1,102 @@
+"""Rows as OpenAI's objects: field for field what reference documents of the API say, nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from records.models import Checkpoint, Event, File, Job
+from records.models import Version as VersionRow
+
+T = TypeVar("T")
+Shape = dict[str, Any]
+HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
+
+
+def file(row: File) -> Shape:
+    shape: Shape = {
+        "id": row.id,
+        "object": "file",
+        "bytes": row.bytes,
+        "created_at": row.created_at,
+        "filename": row.filename,
+        "purpose": row.purpose,
+        # "uploaded" is not an end for the SDK, which would wait for 30 minutes.
+        "status": "processed",
+    }
+    if row.expires_at is not None:
+        shape["expires_at"] = row.expires_at
+    return shape
+
+
+def job(row: Job) -> Shape:
+    chosen = {name: row.hyperparameters.get(name, "auto") for name in HYPERPARAMETERS}
+    return {
+        "id": row.id,
+        "object": "fine_tuning.job",
+        "created_at": row.created_at,
+        "finished_at": row.finished_at,
+        "model": row.model,
+        "fine_tuned_model": row.fine_tuned_model,
+        "organization_id": row.tenant,
+        "status": row.status,
+        "training_file": row.training_file,
+        "validation_file": row.validation_file,
+        "result_files": row.result_files,
+        "trained_tokens": row.trained_tokens,
+        "seed": row.seed,
+        "hyperparameters": chosen,
+        "method": {"type": "supervised", "supervised": {"hyperparameters": chosen}},
+        "error": row.error,
+        "estimated_finish": row.estimated_finish,
+        "integrations": [],
+        "metadata": row.metadata_,
+    }
+
+
+def event(row: Event) -> Shape:
+    return {
+        "id": row.id,
+        "object": "fine_tuning.job.event",
+        "created_at": row.created_at,
+        "level": row.level,
+        "type": row.type,
+        "message": row.message,
+        "data": row.data or {},
+    }
+
+
+def checkpoint(row: Checkpoint) -> Shape:
+    return {
+        "id": row.id,
+        "object": "fine_tuning.job.checkpoint",
+        "created_at": row.created_at,
+        "fine_tuning_job_id": row.job_id,
+        "fine_tuned_model_checkpoint": row.version,
+        "step_number": row.step,
+        "metrics": row.metrics,
+    }
+
+
+def model(name: str, created: int, owner: str) -> Shape:
+    return {"id": name, "object": "model", "created": created, "owned_by": owner}
+
+
+def version(row: VersionRow) -> Shape:
+    return model(row.name, row.created_at, row.tenant)
+
+
+def deleted(kind: str, name: str) -> Shape:
+    return {"id": name, "object": kind, "deleted": True}
+
+
+def listed(rows: Sequence[T], shape: Callable[[T], Shape], has_more: bool, empty: str | None = None) -> Shape:
+    """A cursor page. `empty` stands for the ids of an empty page: the file list's schema forbids null."""
+    data = [shape(row) for row in rows]
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": data[0]["id"] if data else empty,
+        "last_id": data[-1]["id"] if data else empty,
+        "has_more": has_more,
+    }

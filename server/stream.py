@@ -1,0 +1,146 @@
+"""The answer of an engine on its way to the client, and the end of everything that the request holds.
+
+First item before the 200; an error after it is an SSE error event without [DONE]. When the last frame is out,
+or the client has gone, the iterator is closed (which aborts the generation) and `until_end` is released.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+from fastapi import Request, Response
+from starlette.types import Receive, Scope, Send
+
+from server import errors
+from server.engine.base import EngineUnavailable, RequestRefused
+from server.fields import Asked
+from server.metrics import Observation
+
+T = TypeVar("T")
+# Only the usage frame has it: inside a JSON string each quote would be escaped.
+NO_CHOICES = b'"choices":[]'
+GONE = 499  # nobody reads it; nginx's number for a client that closed the request
+
+log = logging.getLogger("chorus.server")
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its answer was complete."""
+
+
+async def reply(
+    request: Request,
+    frames: AsyncIterator[bytes],
+    asked: Asked,
+    seen: Observation,
+    *,
+    until_end: AsyncExitStack,
+) -> Response:
+    """The response to `asked`; it owns `until_end` from here on. Raises what the engine raises first."""
+    until_end.push_async_callback(_close, frames)
+    try:
+        first = await unless_gone(request.receive, _first(frames))
+        seen.frame()
+        if asked.stream:
+            return Frames(first, frames, asked, seen, until_end)
+        seen.usage(first)
+        await until_end.aclose()
+        return Response(first, media_type="application/json")
+    except ClientGone:
+        await until_end.aclose()
+        return Response(status_code=GONE)
+    except BaseException:
+        await until_end.aclose()
+        raise
+
+
+class Frames(Response):
+    """SSE frames as they come. No task group per frame: two tasks per stream, whatever its length."""
+
+    def __init__(
+        self,
+        first: bytes,
+        frames: AsyncIterator[bytes],
+        asked: Asked,
+        seen: Observation,
+        until_end: AsyncExitStack,
+    ) -> None:
+        super().__init__(media_type="text/event-stream")
+        del self.headers["content-length"]
+        self.headers["cache-control"] = "no-cache"
+        self.first, self.frames, self.asked, self.seen = first, frames, asked, seen
+        self.until_end = until_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await unless_gone(receive, self._send(send))
+        except ClientGone:
+            pass
+        finally:
+            await self.until_end.aclose()
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async for frame in self._with_errors():
+            await send({"type": "http.response.body", "body": frame, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _with_errors(self) -> AsyncIterator[bytes]:
+        yield self.first
+        try:
+            async for frame in self.frames:
+                if NO_CHOICES in frame:
+                    self.seen.usage(frame)
+                    if not self.asked.wants_usage:
+                        continue
+                self.seen.frame()
+                yield frame
+        except Exception as error:
+            yield error_event(error)
+
+
+def error_event(error: Exception) -> bytes:
+    """The last event of a stream that failed. Unexpected errors are logged and masked."""
+    if isinstance(error, EngineUnavailable):
+        error = errors.unavailable(f"The answer broke off: {error}")
+    if not isinstance(error, RequestRefused):
+        log.exception("A stream failed", exc_info=error)
+        message = "The server had an error in the midst of this answer."
+        error = RequestRefused(500, message, type="server_error", code="internal_error")
+    return b"data: " + json.dumps(errors.body_of(error)).encode() + b"\n\n"
+
+
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`; cancels it and raises ClientGone when the client leaves first."""
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_disconnect(receive))
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientGone
+    finally:
+        watching.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.wait({working})
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _first(frames: AsyncIterator[bytes]) -> bytes:
+    return await anext(frames)
+
+
+async def _close(frames: AsyncIterator[bytes]) -> None:
+    close = getattr(frames, "aclose", None)
+    if close is not None:
+        await close()

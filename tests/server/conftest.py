@@ -1,0 +1,186 @@
+"""A whole server on the fake engine, behind a real socket, with the real `openai` client in front of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from openai import OpenAI
+
+from adapters import publish
+from adapters.base import Base
+from adapters.manifest import CONFIG, WEIGHTS, Manifest
+from records import jobs, tenants
+from records.database import Database
+from records.models import SUCCEEDED, Job, new_id
+from records.settings import Settings
+from server.app import create_app
+from server.engine.fake import FakeEngine
+from server.house import House
+
+EXAMPLE = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Good day."}]}
+TRAINING = b"".join(json.dumps(EXAMPLE).encode() + b"\n" for _ in range(12))
+
+
+@dataclass
+class Running:
+    """A server in a thread of this process; `keys` by tenant."""
+
+    app: FastAPI
+    root: str
+    keys: dict[str, str]
+
+    @property
+    def house(self) -> House:
+        found: House = self.app.state.house
+        return found
+
+    @property
+    def engine(self) -> FakeEngine:
+        assert isinstance(self.house.engine, FakeEngine)
+        return self.house.engine
+
+    def client(self, tenant: str = "acme") -> OpenAI:
+        return OpenAI(base_url=f"{self.root}/v1", api_key=self.keys[tenant], timeout=20, max_retries=0)
+
+    def http(self, tenant: str | None = "acme") -> httpx.Client:
+        headers = {"Authorization": f"Bearer {self.keys[tenant]}"} if tenant else {}
+        return httpx.Client(base_url=self.root, headers=headers, timeout=20)
+
+    def upload(self, tenant: str = "acme", content: bytes = TRAINING, purpose: Any = "fine-tune") -> str:
+        return self.client(tenant).files.create(file=("train.jsonl", content), purpose=purpose).id
+
+    def job(self, brand: str = "", tenant: str = "acme", status: str = SUCCEEDED, **values: Any) -> str:
+        """A job's row as if a worker had brought it to `status`; gives back its id."""
+        values = {"metadata_": None, "result_files": [], "hyperparameters": {}, **values}
+        row = Job(
+            id=new_id("ftjob-"),
+            tenant=tenant,
+            brand=brand,
+            model=self.house.base.slug,
+            status=status,
+            created_at=int(time.time()),
+            training_file="file-gone",
+            seed=1,
+            requested={},
+            request_sha256="0" * 64,
+            **values,
+        )
+        with self.house.database.write() as session:
+            jobs.add(session, row)
+            return row.id
+
+    def publish(
+        self, brand: str, tenant: str = "acme", seed: int = 0, step: int | None = None, **manifest: Any
+    ) -> str:
+        """A version as the worker would publish it: folder first, then its row; gives back its name."""
+        job_id = self.job(brand, tenant)
+        given = {**manifest_of(self.house.base), "job_id": job_id, "seed": seed, **manifest}
+        made = Manifest(**given, step=10 if step is None else step)
+        home = self.house.settings.home
+        draft = home / f"draft-{job_id}"
+        draft.mkdir()
+        (draft / CONFIG).write_text("{}")
+        (draft / WEIGHTS).write_bytes(brand.encode())
+        sha256 = publish.store(home, draft, made)
+        with self.house.database.write() as session:
+            return publish.record(
+                session, made, sha256, tenant=tenant, brand=brand, checkpoint=step is not None
+            ).name
+
+
+def manifest_of(base: Base) -> dict[str, Any]:
+    return {
+        "base": base.slug,
+        "base_config_sha256": base.config_sha256,
+        "base_weights_sha256": base.weights_sha256,
+        "template_sha256": base.template_sha256,
+        "rank": 8,
+        "alpha": 16.0,
+        "target_modules": ["q_proj"],
+        "seed": 1,
+        "training_sha256": "0" * 64,
+        "validation_sha256": None,
+        "hyperparameters": {},
+        "metrics": {},
+        "code_version": "test",
+    }
+
+
+def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait for something that another thread does; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
+
+
+Serve = Callable[..., Running]
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A database with two tenants, to copy from: migrations run once; and the tenants' keys."""
+    home = tmp_path_factory.mktemp("prepared")
+    database = Database(Settings(home=home).url)
+    database.prepare()
+    with database.write() as session:
+        keys = {name: tenants.create(session, name) for name in ("acme", "rival")}
+    database.close()
+    return home / "chorus.db", keys
+
+
+@pytest.fixture
+def serve(tmp_path: Path, prepared: tuple[Path, dict[str, str]]) -> Iterator[Serve]:
+    """Starts servers: `serve(engine=None, ready=True, **settings)`; they share `tmp_path` as their home."""
+    started: list[tuple[uvicorn.Server, threading.Thread, Database]] = []
+
+    def start(engine: FakeEngine | None = None, *, ready: bool = True, **given: Any) -> Running:
+        home = tmp_path / "home"
+        home.mkdir(exist_ok=True)
+        if not (home / "chorus.db").exists():
+            shutil.copy(prepared[0], home)
+        config = Settings(home=home, **given)
+        database = Database(config.url)
+        app = create_app(config, engine or FakeEngine(), database, a_base(tmp_path))
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=3))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        until(lambda: server.started)
+        started.append((server, thread, database))
+        port = server.servers[0].sockets[0].getsockname()[1]
+        running = Running(app, f"http://127.0.0.1:{port}", prepared[1])
+        if ready:
+            until(lambda: running.house.keeper.ready)
+        return running
+
+    yield start
+    for server, _, _ in started:
+        server.should_exit = True
+    for _, thread, database in started:
+        thread.join(10)
+        assert not thread.is_alive(), "the server did not stop"
+        database.close()
+
+
+@pytest.fixture
+def server(serve: Serve) -> Running:
+    return serve()
+
+
+def a_base(folder: Path) -> Base:
+    """A base model that only the fake engine can run."""
+    path = folder / "base"
+    path.mkdir(exist_ok=True)
+    (path / "config.json").write_text("{}")
+    return Base("tiny", "tiny", path, "c" * 64, "w" * 64, "t" * 64)
