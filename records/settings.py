@@ -85,7 +85,7 @@ def load(**given: Any) -> Settings:
 def _refuse_unknown(names: Iterable[str], known: set[str], where: str) -> None:
     for name in names:
         if name not in known:
-            shown = name.upper() if where == PREFIX else name
-            near = get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" Known settings: {', '.join(sorted(known))}."
-            raise UnknownSetting(f"There is no setting {where}{shown}.{hint}")
+            spelt = str.upper if where == PREFIX else str
+            near = [where + spelt(match) for match in get_close_matches(name, known, n=1)]
+            hint = f"Did you mean {near[0]}?" if near else f"Known settings: {', '.join(sorted(known))}."
+            raise UnknownSetting(f"There is no setting {where}{spelt(name)}. {hint}")

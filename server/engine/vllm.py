@@ -57,7 +57,6 @@ class VllmEngine:
                 client.output_handler.cancel()  # else it reports the end of the engine as a failure
             await asyncio.to_thread(client.shutdown, timeout=STOP_SECONDS)
         await asyncio.to_thread(end, self._processes)
-        self._starter.shutdown(wait=False)
         self._requests.clear()
 
     async def load(self, version: Version, path: Path) -> None:

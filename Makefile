@@ -1,0 +1,60 @@
+# Each target does its own set-up: on a bare Debian with Python 3.11, git and make, `make demo` is enough.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps
+CODE := records adapters training server cli bench examples tests
+
+export VLLM_NO_USAGE_STATS := 1
+export DO_NOT_TRACK := 1
+
+.PHONY: help demo test check format serve bench tiny clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+# --no-deps everywhere: the lists are complete, and a resolver would add CUDA builds (see requirements/cpu.txt).
+$(VENV)/.installed: requirements/cpu.txt pyproject.toml
+	@echo "Installing into $(VENV) (about two minutes) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+		|| { echo "Chorus needs Python 3.11 or 3.12; set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -r requirements/cpu.txt
+	@$(PIP) --no-build-isolation --editable .
+	@$(PY) -c 'import torch' 2>/dev/null || { echo "The torch that pip found here is a CUDA build without its libraries. Set \
+	PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds (see PyTorch's installation page), then: make clean"; exit 1; }
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed requirements/dev.txt
+	@$(PIP) -r requirements/dev.txt
+	@touch $@
+
+demo: $(VENV)/.installed ## Train three brands and talk to them, end to end (about 10 minutes on 2 cores)
+	@$(PY) -m examples.demo
+
+test: $(VENV)/.dev ## Run all tests, the real engine included
+	@bash deploy/test-tools.sh
+	@VLLM_CPU_KVCACHE_SPACE=1 HF_HUB_OFFLINE=1 $(PY) -m pytest
+
+check: $(VENV)/.dev ## Format, lint, types, walls
+	@$(VENV)/bin/ruff format --check --quiet $(CODE) || { echo "run: make format"; exit 1; }
+	@$(VENV)/bin/ruff check --quiet $(CODE)
+	@$(VENV)/bin/mypy
+	@$(PY) -m pytest -q tests/test_walls.py
+
+format: $(VENV)/.dev ## Format the code and mend what the linter can
+	@$(VENV)/bin/ruff format --quiet $(CODE)
+	@$(VENV)/bin/ruff check --quiet --fix $(CODE)
+
+serve: $(VENV)/.installed ## Serve the tiny base on port 8000
+	@$(VENV)/bin/chorus serve --base tiny
+
+bench: $(VENV)/.dev ## Measure our overhead against vLLM's own server
+	@$(PY) -m bench.overhead
+
+tiny: $(VENV)/.installed ## Build the tiny base model again (up to 45 minutes on 2 cores)
+	@$(PY) -m training.tiny
+
+clean: ## Remove what was installed and built here
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,50 @@
+"""`chorus`: serve, work, tenants. Thin: each command reads settings and calls one function."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli import options
+from cli.options import Base, Home, Host, Port
+from cli.tenants import tenants
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Fine-tune and serve one LoRA adapter per brand."
+)
+app.add_typer(tenants, name="tenants", help="Tenants and their API keys.")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
+def serve(
+    context: typer.Context,
+    base: Base = None,
+    home: Home = None,
+    host: Host = None,
+    port: Port = None,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Serve only; train elsewhere.")] = False,
+) -> None:
+    """Start the API and one training worker. vLLM's own flags follow after `--`."""
+    from cli.serve import run
+
+    settings = options.read(base=base, home=home, host=host, port=port)
+    raise typer.Exit(run(settings, worker=not no_worker, flags=context.args))
+
+
+@app.command()
+def work(base: Base = None, home: Home = None) -> None:
+    """Start one training worker: it takes jobs from the database until it is stopped."""
+    from training.worker import main as run
+
+    settings = options.read(base=base, home=home)
+    options.open_database(settings)
+    run(settings)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

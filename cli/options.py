@@ -1,0 +1,58 @@
+"""Command-line options made from the settings: their help and default are written once, in Settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from adapters.base import BaseNotFound
+from records import settings as setting
+from records.database import Database
+from records.settings import Settings
+
+errors = Console(stderr=True, highlight=False)
+
+
+def _option(name: str, *flags: str) -> Any:
+    field = Settings.model_fields[name]
+    shown = f"{field.description} [{setting.PREFIX}{name.upper()}, default {field.default}]"
+    return typer.Option(*flags, help=shown, show_default=False)
+
+
+Base = Annotated[str | None, _option("base", "--base")]
+Home = Annotated[Path | None, _option("home", "--home")]
+Host = Annotated[str | None, _option("host", "--host")]
+Port = Annotated[int | None, _option("port", "--port")]
+
+
+def read(**given: Any) -> Settings:
+    """The settings in force; ends the command with a sentence when one is wrong."""
+    try:
+        return setting.load(**given)
+    except setting.UnknownSetting as error:
+        raise stop(str(error)) from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise stop(f"Setting {name!r} (or {setting.PREFIX}{name.upper()}): {first['msg']}.") from None
+
+
+def open_database(settings: Settings) -> Database:
+    """The database, its tables up to date."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.url)
+    database.prepare()
+    return database
+
+
+def stop(message: str) -> typer.Exit:
+    """Print why, and exit with 2: `raise stop(...)`."""
+    errors.print(f"chorus: {message}", style="red", markup=False)
+    return typer.Exit(2)
+
+
+__all__ = ["Base", "BaseNotFound", "Home", "Host", "Port", "errors", "open_database", "read", "stop"]

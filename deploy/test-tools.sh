@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# The tests drive real peers: Node (the openai npm package), promtool and curl. Install what is missing.
+set -euo pipefail
+missing=()
+command -v node >/dev/null && command -v npm >/dev/null || missing+=(nodejs npm)
+command -v promtool >/dev/null || missing+=(prometheus)
+command -v curl >/dev/null || missing+=(curl)
+[ ${#missing[@]} -eq 0 ] && exit 0
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    echo "Installing for the tests: ${missing[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+else
+    echo "The tests need: ${missing[*]}. Install them (on Debian: apt-get install ${missing[*]}), then again." >&2
+    exit 1
+fi

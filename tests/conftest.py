@@ -1,0 +1,47 @@
+"""One real engine at a time: first the fast tests, then the bare engine, then the whole server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from adapters import base
+from records import settings
+from server.engine.base import Engine
+from server.engine.vllm import VllmEngine
+from tests.live import ENVIRONMENT, LiveServer
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Stable order by what a test needs, so that two engines never share the two cores."""
+
+    def need(item: pytest.Item) -> int:
+        fixtures = getattr(item, "fixturenames", ())
+        return 2 if "live_server" in fixtures else 1 if "real_engine" in fixtures else 0
+
+    items.sort(key=need)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def real_engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
+    """vLLM on `tiny`, in this process. Tests that use it run with `loop_scope="module"`."""
+    os.environ.update(ENVIRONMENT)
+    home = tmp_path_factory.mktemp("engine")
+    engine = VllmEngine(settings.load(home=home), base.resolve("tiny", home))
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+@pytest.fixture(scope="session")
+def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """`chorus serve --base tiny` with its worker; started once for all tests that use it."""
+    home: Path = tmp_path_factory.mktemp("home")
+    server = LiveServer(home)
+    server.start()
+    yield server
+    server.stop()
