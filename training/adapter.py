@@ -1,0 +1,129 @@
+"""The base model with a LoRA on it, and the LoRA as files that PEFT and the engine load.
+
+Only what the engine serves (vllm/lora/peft_helper.py, 0.32): no bias, no DoRA, no saved modules, plain init,
+a rank from its list. Called by run.py.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from adapters.manifest import CONFIG, WEIGHTS
+from training import flat
+from training.failure import JobFailed
+
+SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+PREFERRED_RANK = 16
+ALPHA_PER_RANK = 2
+# Attention and MLP projections by the names that the engine's models give them. Routers are left out.
+TARGETS = frozenset(
+    ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "gate_proj", "up_proj", "down_proj", "gate_up_proj")
+)
+LONGEST = 8192
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def rank_for(largest: int) -> int:
+    """PREFERRED_RANK, or the next lower one that an engine with `max_lora_rank=largest` serves."""
+    return max(rank for rank in SERVED_RANKS if rank <= min(PREFERRED_RANK, largest))
+
+
+def read_config(path: Path) -> Any:
+    """The text model's configuration of the base in `path`."""
+    return AutoConfig.from_pretrained(path, local_files_only=True).get_text_config()
+
+
+def longest(config: Any) -> int:
+    """The longest sequence to train on, in tokens: the model's context, LONGEST at most."""
+    return min(LONGEST, int(getattr(config, "max_position_embeddings", None) or LONGEST))
+
+
+def hidden_size(config: Any) -> int:
+    return int(config.hidden_size)
+
+
+def load_tokenizer(path: Path) -> Any:
+    return AutoTokenizer.from_pretrained(path, local_files_only=True)
+
+
+def load_base(path: Path, where: torch.device) -> Any:
+    """The frozen base: float32 on CPU, where it is exact and as fast (tiny) as bf16; bf16 on CUDA.
+
+    Raises JobFailed when it cannot be trained.
+    """
+    flat.install()
+    dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, attn_implementation=flat.ATTENTION, local_files_only=True
+        )
+    except (ValueError, KeyError) as error:
+        raise JobFailed("unsupported_base_model", f"This base cannot be trained: {error}", "model") from error
+    # Neither dropout nor any other difference between training and serving: eval() for good.
+    return model.to(where).eval()
+
+
+def targets(model: Any) -> list[str]:
+    """Names of the linear layers that get a LoRA. Raises JobFailed when there are none."""
+    linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    found = sorted({name.rsplit(".", 1)[-1] for name in linear} & TARGETS)
+    if not found:
+        raise JobFailed(
+            "unsupported_base_model", "The base has no layers that an adapter may change.", "model"
+        )
+    return found
+
+
+def attach(model: Any, rank: int, seed: int) -> Any:
+    """A peft model over `model`; its LoRA (float32, from `seed`) has B zero, so it begins as the base."""
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=ALPHA_PER_RANK * rank,
+        target_modules=targets(model),
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config, autocast_adapter_dtype=True).eval()
+
+
+def trained(model: Any) -> list[torch.nn.Parameter]:
+    """The LoRA's parameters, in the model's own order."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def weights(model: Any) -> dict[str, Tensor]:
+    """The LoRA's tensors under PEFT's names, on the CPU, contiguous copies."""
+    found: dict[str, Tensor] = get_peft_model_state_dict(model)
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in found.items()}
+
+
+def restore(model: Any, tensors: dict[str, Tensor]) -> None:
+    """Put `weights` back."""
+    set_peft_model_state_dict(model, tensors)
+
+
+def save(model: Any, folder: Path, base_slug: str) -> None:
+    """Write CONFIG and WEIGHTS into `folder` (made new). bf16, as the engine computes in: half the bytes."""
+    folder.mkdir(parents=True)
+    tensors = {name: tensor.to(torch.bfloat16) for name, tensor in weights(model).items()}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    config = model.peft_config["default"].to_dict()
+    config |= {
+        "base_model_name_or_path": base_slug,  # not the path that it was loaded from
+        "inference_mode": True,
+        "target_modules": sorted(config["target_modules"]),
+    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True, default=str))

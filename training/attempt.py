@@ -1,0 +1,171 @@
+"""A job from its files to its version, top to bottom: validate, train, evaluate, publish.
+
+Called by run.py in the job's own process.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.utils import logging
+
+from adapters import publish
+from adapters.base import Base, resolve
+from adapters.manifest import Manifest
+from records.database import Database
+from records.jobs import RUNNING, Lease
+from records.models import Job
+from records.settings import Settings
+from training import adapter, auto, loop
+from training.chat import Renderer
+from training.checkpoint import Folder, Saved, State
+from training.failure import JobFailed
+from training.inputs import Inputs, validate
+from training.journal import Journal
+from training.progress import Progress, results
+
+
+def run(settings: Settings, lease: Lease) -> None:
+    """One attempt, to the job's end. Raises LeaseLost; whatever else it raises is worth another attempt."""
+    logging.disable_progress_bar()
+    if settings.training_threads:
+        torch.set_num_threads(settings.training_threads)
+    database = Database(settings.url)
+    journal = Journal(database, lease)
+    try:
+        attempt = prepare(settings, journal)
+        attempt.begin()
+        attempt.train()
+        attempt.publish()
+    except JobFailed as failure:
+        journal.fail(failure)
+    finally:
+        database.close()
+
+
+def prepare(settings: Settings, journal: Journal) -> Attempt:
+    """Read the job's files, load the base model and plan. Raises JobFailed."""
+    job = journal.job()
+    base = resolve(settings.base, settings.home)
+    if not base.is_named(job.model):
+        raise JobFailed("model_not_found", f"The base model {job.model!r} is not served here.", "model")
+    config = adapter.read_config(base.path)
+    renderer = Renderer(adapter.load_tokenizer(base.path))
+    inputs = validate(journal, job, settings.home, renderer, adapter.longest(config))
+    model = adapter.load_base(base.path, adapter.device())
+    model = adapter.attach(model, adapter.rank_for(settings.max_lora_rank), job.seed)
+    plan = auto.plan(job.requested, len(inputs.train), adapter.hidden_size(config))
+    folder = Folder(settings.home, job.id, journal.lease.fence)
+    return Attempt(settings, journal, job, base, inputs, plan, model, loop.optimizer_for(model, plan), folder)
+
+
+@dataclass
+class Attempt:
+    """What an attempt works with; `state` is what the next one would go on from."""
+
+    settings: Settings
+    journal: Journal
+    job: Job
+    base: Base
+    inputs: Inputs
+    plan: auto.Plan
+    model: Any
+    optimizer: torch.optim.Optimizer
+    folder: Folder
+
+    def begin(self) -> None:
+        """Start from the last checkpoint, if there is one, and mark the job as running."""
+        shown: dict[str, Any] = {"status": RUNNING, "hyperparameters": self.plan.shown()}
+        found = self.folder.load(self.base.weights_sha256)
+        self.state = found or State(self.base.weights_sha256)
+        if found is None:
+            again = " again from the beginning" if self.job.status == RUNNING else ""
+            self.journal.say(f"Fine-tuning job started{again}", **shown)
+            return
+        adapter.restore(self.model, found.adapter)
+        self.optimizer.load_state_dict(found.optimizer)
+        torch.set_rng_state(found.generator)
+        for saved in found.saved:
+            self.journal.checkpoint(saved)
+        self.journal.say(f"Fine-tuning job taken up again after step {found.step}", level="warn", **shown)
+
+    def train(self) -> None:
+        """The steps that are left; a checkpoint after each epoch. Raises JobFailed when it diverges."""
+        if self.is_done():
+            return
+        progress = Progress(self.journal)
+        for step in loop.steps(
+            self.model, self.optimizer, self.plan, self.inputs.train, self.inputs.valid,
+            seed=self.job.seed, done=self.state.step,
+        ):  # fmt: skip
+            self.count(step)
+            progress.tell(step)
+            if step.ends_epoch:
+                self.checkpoint()
+                if self.is_done():
+                    return
+
+    def is_done(self) -> bool:
+        """Whether the plan is carried out, or the held-out loss tells to stop."""
+        return self.state.step >= self.plan.total_steps or (
+            self.plan.stops_early and auto.stopped_falling(self.state.held_out_losses)
+        )
+
+    def count(self, step: loop.Step) -> None:
+        """Enter a step into the state. Raises JobFailed when its loss is no number."""
+        if not math.isfinite(step.train.loss):
+            raise JobFailed(
+                "training_diverged",
+                f"The loss is not a number at step {step.step}; lower learning_rate_multiplier.",
+                "hyperparameters",
+            )
+        self.state.step, self.state.tokens = step.step, self.state.tokens + step.tokens
+        self.state.rows.append(step.metrics())
+
+    def checkpoint(self) -> None:
+        """Publish the adapter as it is now: its folder, then the state to go on from, then the rows."""
+        state, metrics = self.state, self.state.rows[-1]
+        manifest = self.manifest(metrics)
+        draft = self.folder.draft(state.step)
+        adapter.save(self.model, draft, self.base.slug)
+        sha256 = publish.store(self.settings.home, draft, manifest)
+        state.saved.append(Saved(state.step, sha256, manifest.model_dump(mode="json"), metrics))
+        state.adapter, state.optimizer = adapter.weights(self.model), self.optimizer.state_dict()
+        state.generator = torch.get_rng_state()
+        self.folder.save(state)
+        self.journal.checkpoint(state.saved[-1])
+
+    def publish(self) -> None:
+        """The best checkpoint becomes the job's version; the end of the job."""
+        losses = self.state.held_out_losses
+        best = self.state.saved[auto.best(losses)]
+        if self.state.step < self.plan.total_steps:
+            self.journal.say(f"The held-out loss no longer fell, so training ended at step {self.state.step}")
+        if best is not self.state.saved[-1]:
+            self.journal.say(f"Publishing the checkpoint of step {best.step}: its held-out loss is lowest")
+        self.journal.succeed(best, results(self.state.rows), self.settings.home, self.state.tokens)
+
+    def manifest(self, metrics: dict[str, float | int]) -> Manifest:
+        """What training says to serving about the adapter as it is now."""
+        config = self.model.peft_config["default"]
+        return Manifest(
+            base=self.base.slug,
+            base_config_sha256=self.base.config_sha256,
+            base_weights_sha256=self.base.weights_sha256,
+            template_sha256=self.base.template_sha256,
+            rank=config.r,
+            alpha=config.lora_alpha,
+            target_modules=sorted(config.target_modules),
+            job_id=self.job.id,
+            step=self.state.step,
+            seed=self.job.seed,
+            training_sha256=self.inputs.training_sha256,
+            validation_sha256=self.inputs.validation_sha256,
+            hyperparameters=self.plan.shown() | {"learning_rate": self.plan.learning_rate},
+            metrics={name: float(value) for name, value in metrics.items() if name != "step"},
+            code_version=importlib.metadata.version("chorus"),
+        )

@@ -1,0 +1,94 @@
+"""What a job needs to go on after a kill: one file, replaced in one rename, in `<home>/jobs/<job id>/`.
+
+It is written before the checkpoint's rows, and run.py writes missing rows of a loaded state again: whatever
+the moment of a kill, no checkpoint is lost and none is doubled.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapters.manifest import Manifest
+from records.blobs import sync_folder
+from training.scratch import folder
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint whose version folder is stored: `sha256` names it, `metrics` have OpenAI's names."""
+
+    step: int
+    sha256: str
+    manifest: dict[str, Any]
+    metrics: dict[str, float | int]
+
+    def read(self) -> Manifest:
+        return Manifest.model_validate(self.manifest)
+
+    @property
+    def held_out_loss(self) -> float | None:
+        return self.metrics.get("full_valid_loss")
+
+
+@dataclass
+class State:
+    """All that the next step depends on, and what the job's results are made of.
+
+    `base_sha256` names the base that the tensors were trained on; `rows` are the lines of the results file.
+    """
+
+    base_sha256: str
+    step: int = 0
+    tokens: int = 0
+    saved: list[Saved] = field(default_factory=list)
+    rows: list[dict[str, float | int]] = field(default_factory=list)
+    adapter: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    generator: Tensor | None = None
+
+    @property
+    def held_out_losses(self) -> list[float | None]:
+        return [saved.held_out_loss for saved in self.saved]
+
+
+class Folder:
+    """The scratch folder of one attempt at a job. `fence` keeps the names of two attempts apart."""
+
+    def __init__(self, home: Path, job_id: str, fence: int) -> None:
+        self.path = folder(home, job_id)
+        self.file = self.path / "state.pt"
+        self.fence = fence
+
+    def draft(self, step: int) -> Path:
+        """A path for a version's files before they are published; nothing lies there."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        draft = self.path / f"draft-{self.fence}-{step}"
+        shutil.rmtree(draft, ignore_errors=True)
+        return draft
+
+    def save(self, state: State) -> None:
+        """Put `state` on disk, whole or not at all. Raises OSError when the disk is full."""
+        draft = self.path / f"state-{self.fence}.new"
+        with draft.open("wb") as stream:
+            torch.save(asdict(state), stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(self.file)
+        sync_folder(self.path)
+
+    def load(self, base_sha256: str) -> State | None:
+        """The last state, or None when there is none for this base (then the job starts from step 0)."""
+        try:
+            found = torch.load(self.file, map_location="cpu", weights_only=True)
+            state = State(**found | {"saved": [Saved(**saved) for saved in found["saved"]]})
+        except (FileNotFoundError, EOFError, RuntimeError, TypeError, KeyError, pickle.UnpicklingError):
+            return None
+        return state if state.base_sha256 == base_sha256 else None

@@ -1,0 +1,92 @@
+"""From a job's files to token sequences: read, check, render, truncate, and say what was changed.
+
+Called by run.py at the start of each attempt; the same bytes give the same data.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from records.dataset import MIN_EXAMPLES, InvalidLine, parse
+from training.chat import Renderer
+from training.failure import JobFailed
+from training.mask import Encoded, encode
+
+HELD_OUT_SHARE = 0.1
+HELD_OUT_MIN, HELD_OUT_MAX = 8, 100
+ENOUGH_TO_HOLD_OUT = 40
+SHOWN_LINES = 5
+
+
+@dataclass(frozen=True)
+class Data:
+    """The examples of one file in its order; lengths are in tokens, `dropped` are line numbers."""
+
+    examples: list[Encoded]
+    truncated: int = 0
+    longest: int = 0
+    dropped: list[int] = field(default_factory=list)
+
+    def cuts(self, file_id: str, max_length: int) -> str | None:
+        """A sentence about examples that were cut or left out, or None when none was."""
+        if not self.truncated:
+            return None
+        shown = ", ".join(map(str, self.dropped[:SHOWN_LINES]))
+        more = ", ..." if len(self.dropped) > SHOWN_LINES else ""
+        gone = f" {len(self.dropped)} kept nothing to learn and are left out (lines {shown}{more})."
+        return (
+            f"{self.truncated} examples of {file_id} are longer than {max_length} tokens (longest: "
+            f"{self.longest}) and were cut at the end.{gone if self.dropped else ''}"
+        )
+
+
+def load(path: Path, renderer: Renderer, max_length: int, *, param: str, minimum: int = MIN_EXAMPLES) -> Data:
+    """All examples of a JSONL file, each sequence at most `max_length` tokens; `param` is the job's field
+    that named the file. Raises JobFailed."""
+    examples: list[Encoded] = []
+    dropped: list[int] = []
+    truncated = longest = 0
+    try:
+        with path.open("rb") as lines:
+            for number, example in parse(lines):
+                encoded = encode(example, number, renderer, max_length)
+                longest = max(longest, encoded.longest)
+                truncated += encoded.longest > max_length
+                if encoded.teaches:
+                    examples.append(encoded)
+                else:
+                    dropped.append(number)
+    except FileNotFoundError:
+        raise JobFailed("file_not_found", "The file is gone; upload it again.", param) from None
+    except InvalidLine as error:
+        raise JobFailed(f"invalid_{param}", f"The file cannot be used. {error}", param) from None
+    if len(examples) < minimum:
+        raise JobFailed(
+            "too_few_examples",
+            f"The file has {len(examples)} usable examples; at least {minimum} are needed. With a handful "
+            "of examples, put them into the prompt instead.",
+            param,
+        )
+    return Data(examples, truncated, longest, dropped)
+
+
+def hold_out(examples: list[Encoded], seed: int) -> tuple[list[Encoded], list[Encoded]]:
+    """(to train on, held out): a tenth, between HELD_OUT_MIN and HELD_OUT_MAX; none of a small file."""
+    if len(examples) < ENOUGH_TO_HOLD_OUT:
+        return examples, []
+    count = min(max(round(len(examples) * HELD_OUT_SHARE), HELD_OUT_MIN), HELD_OUT_MAX)
+    chosen = set(random.Random(f"{seed}/held-out").sample(range(len(examples)), count))
+    return (
+        [example for index, example in enumerate(examples) if index not in chosen],
+        [example for index, example in enumerate(examples) if index in chosen],
+    )
+
+
+def batches(examples: list[Encoded], size: int, seed: int, epoch: int) -> list[list[Encoded]]:
+    """The epoch's batches in random order; a function of seed and epoch, so that a resumed job meets them
+    again. The last one may be smaller."""
+    order = list(range(len(examples)))
+    random.Random(f"{seed}/epoch/{epoch}").shuffle(order)
+    return [[examples[i] for i in order[k : k + size]] for k in range(0, len(order), size)]

@@ -1,0 +1,160 @@
+"""A batch without padding: its sequences lie in one row, each attends to itself, and the LM head and the
+loss are computed at learnt positions only. Exact: loss and gradients equal those of one sequence at a time.
+
+1.96 to 3.67 times transformers.Trainer with a padding collator, at half its memory (DECISIONS.md).
+Called by loop.py. Not covered: attention with logit soft-capping or sinks; such a base model is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import AttentionInterface
+
+from training.mask import Encoded
+from training.mask import Sequence as Tokens
+
+ATTENTION = "chorus_segments"
+ROW_TOKENS = 8192
+
+
+@dataclass(frozen=True)
+class Flat:
+    """`ids`, `positions`: int64 [1, T]; `asked`: int64 [S], where a learnt token comes next;
+    `answers`: int64 [S], that token; `segments`: lengths of the sequences, which sum to T."""
+
+    ids: Tensor
+    positions: Tensor
+    asked: Tensor
+    answers: Tensor
+    segments: tuple[int, ...]
+
+
+@dataclass
+class Score:
+    """Sums over learnt tokens: `loss` in nats, `hits` where the likeliest token is right."""
+
+    loss: float = 0.0
+    hits: int = 0
+    count: int = 0
+
+    def add(self, other: Score) -> None:
+        self.loss += other.loss
+        self.hits += other.hits
+        self.count += other.count
+
+    @property
+    def mean_loss(self) -> float:
+        return self.loss / max(1, self.count)
+
+    @property
+    def accuracy(self) -> float:
+        return self.hits / max(1, self.count)
+
+
+def install() -> None:
+    """Make ATTENTION known to transformers; a model must be loaded with it."""
+    AttentionInterface.register(ATTENTION, attend)
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    segments: Sequence[int] = (),
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention inside each segment. query [1, H, T, D], key and value [1, G, T, D] with G dividing
+    H; gives [1, T, H, D]. Raises ValueError for a kind of attention that this does not compute."""
+    for unknown in ("softcap", "s_aux", "position_bias"):
+        if others.get(unknown) is not None:
+            raise ValueError(
+                f"This base model's attention uses {unknown!r}, which training does not support."
+            )
+    if attention_mask is not None or not segments or dropout:
+        raise ValueError("Flat rows take segments, no attention mask and no dropout.")
+    if (groups := query.shape[1] // key.shape[1]) > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    window = others.get("sliding_window")
+    done = []
+    for q, k, v in zip(*(part.split(list(segments), 2) for part in (query, key, value)), strict=True):
+        band = _band(q.shape[2], window, q.device) if window and q.shape[2] > window else None
+        done.append(
+            functional.scaled_dot_product_attention(
+                q, k, v, attn_mask=band, is_causal=band is None, scale=scaling
+            )
+        )
+    return torch.cat(done, 2).transpose(1, 2).contiguous(), None
+
+
+def _band(length: int, window: int, device: torch.device) -> Tensor:
+    """bool [length, length]: each token sees itself and the window - 1 before it."""
+    back = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)[None, :]
+    return (back >= 0) & (back < window)
+
+
+def rows(batch: list[Encoded], device: torch.device, limit: int = ROW_TOKENS) -> Iterator[Flat]:
+    """The batch as flat rows of at most `limit` tokens (or one sequence): bounds the memory of a step."""
+    held: list[Tokens] = []
+    for sequence in (sequence for example in batch for sequence in example.sequences):
+        if held and sum(len(other.ids) for other in held) + len(sequence.ids) > limit:
+            yield _flatten(held, device)
+            held = []
+        held.append(sequence)
+    if held:
+        yield _flatten(held, device)
+
+
+def _flatten(sequences: list[Tokens], device: torch.device) -> Flat:
+    ids = torch.cat([torch.tensor(sequence.ids) for sequence in sequences])
+    positions = torch.cat([torch.arange(len(sequence.ids)) for sequence in sequences])
+    learnt = torch.cat([torch.tensor(list(sequence.learnt), dtype=torch.bool) for sequence in sequences])
+    # The first token of a sequence has no predecessor in it and is never asked for.
+    answered = torch.nonzero(learnt & (positions > 0)).squeeze(1)
+    return Flat(
+        ids=ids[None].to(device),
+        positions=positions[None].to(device),
+        asked=(answered - 1).to(device),
+        answers=ids[answered].to(device),
+        segments=tuple(len(sequence.ids) for sequence in sequences),
+    )
+
+
+def score(model: Any, flat: Flat) -> tuple[Tensor, Score]:
+    """(summed cross-entropy in nats, float32 scalar with gradient; the same as numbers)."""
+    # use_cache=False is not a saving but part of exactness: with a cache the segments leak into each other.
+    logits = model(
+        input_ids=flat.ids,
+        position_ids=flat.positions,
+        attention_mask=None,
+        use_cache=False,
+        logits_to_keep=flat.asked,
+        segments=flat.segments,
+    ).logits[0]
+    loss = functional.cross_entropy(logits.float(), flat.answers, reduction="sum")
+    hits = int((logits.detach().argmax(-1) == flat.answers).sum())
+    return loss, Score(float(loss.detach()), hits, len(flat.answers))
+
+
+def learnt_tokens(batch: list[Encoded]) -> int:
+    """How many tokens `score` asks for over the whole batch."""
+    return sum(sum(sequence.learnt[1:]) for example in batch for sequence in example.sequences)
+
+
+def evaluate(model: Any, examples: list[Encoded], device: torch.device, size: int) -> Score:
+    """The model's score on all examples, `size` of them at a time."""
+    total = Score()
+    with torch.no_grad():
+        for start in range(0, len(examples), size):
+            for flat in rows(examples[start : start + size], device):
+                total.add(score(model, flat)[1])
+    return total

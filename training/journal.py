@@ -1,0 +1,118 @@
+"""All that a running job writes to the rows: each method is one transaction that opens with the fence.
+
+A method raises LeaseLost when the job was cancelled or another worker has it; then nothing was written.
+Called by run.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from adapters import publish
+from records import files, jobs
+from records.blobs import Blobs
+from records.database import Database
+from records.models import Checkpoint, Event, Job, new_id
+from training.checkpoint import Saved
+from training.failure import JobFailed
+
+CHECKPOINTED = "Checkpoint created at step"
+
+
+class Journal:
+    """The rows of one job under one lease."""
+
+    def __init__(self, database: Database, lease: jobs.Lease) -> None:
+        self.database, self.lease = database, lease
+
+    @contextmanager
+    def write(self, **values: Any) -> Iterator[tuple[Session, Job]]:
+        """A transaction with the job, changed by `values`."""
+        with self.database.write() as session:
+            yield session, jobs.held(session, self.lease, **values)
+
+    def job(self) -> Job:
+        with self.write() as (_, job):
+            return job
+
+    def say(self, message: str, *, level: str = "info", **values: Any) -> None:
+        """An event, and changes of the job's columns with it."""
+        with self.write(**values) as (session, job):
+            jobs.say(session, job.id, message, level=level)
+
+    def blob(self, file_id: str, param: str) -> str:
+        """sha256 of one of the tenant's files. Raises JobFailed when it is gone."""
+        with self.write() as (session, job):
+            row = files.get(session, job.tenant, file_id)
+        if row is None:
+            raise JobFailed("file_not_found", f"File {file_id} is gone; upload it again.", param)
+        return row.sha256
+
+    def highest_step_told(self) -> int:
+        """Step of the newest metrics event; after a resume these steps are not told twice."""
+        with self.database.read() as session:
+            told = select(Event.data).where(Event.job_id == self.lease.job_id, Event.type == "metrics")
+            data = session.scalar(told.order_by(Event.seq.desc()).limit(1))
+        return int(data["step"]) if data else 0
+
+    def metrics(self, message: str, data: dict[str, Any], estimated_finish: int) -> None:
+        with self.write(estimated_finish=estimated_finish) as (session, job):
+            jobs.say(session, job.id, message, type="metrics", data=data)
+
+    def checkpoint(self, saved: Saved) -> None:
+        """The rows of a stored checkpoint, unless they are there; the next attempts count from one again."""
+        with self.write(attempts=1) as (session, job):
+            here = select(Checkpoint.id).where(Checkpoint.job_id == job.id, Checkpoint.step == saved.step)
+            if session.scalar(here) is not None:
+                return
+            version = publish.record(
+                session, saved.read(), saved.sha256, tenant=job.tenant, brand=job.brand, checkpoint=True
+            )
+            session.add(
+                Checkpoint(
+                    id=new_id("ftckpt_"),
+                    job_id=job.id,
+                    version=version.name,
+                    step=saved.step,
+                    created_at=int(time.time()),
+                    metrics=saved.metrics,
+                )
+            )
+            jobs.say(session, job.id, f"{CHECKPOINTED} {saved.step}", data={"model": version.name})
+
+    def succeed(self, saved: Saved, results: bytes, home: Path, tokens: int) -> str:
+        """The version, the results file and the end of the job, all or nothing. Gives the version's name."""
+        blobs = Blobs(home)
+        with blobs.draft() as draft:
+            draft.write(results)
+            sha256, size = blobs.seal(draft)
+            with self.write() as (session, job):
+                version = publish.record(
+                    session, saved.read(), saved.sha256, tenant=job.tenant, brand=job.brand, checkpoint=False
+                )
+                file = files.add(
+                    session, job.tenant, sha256=sha256, size=size,
+                    filename="step_metrics.csv", purpose="fine-tune-results",
+                )  # fmt: skip
+                blobs.place(draft, sha256)
+                jobs.say(session, job.id, f"New fine-tuned model created: {version.name}")
+                jobs.finish(
+                    session, self.lease, jobs.SUCCEEDED, "The job has successfully completed",
+                    fine_tuned_model=version.name, result_files=[file.id], trained_tokens=tokens,
+                    estimated_finish=None,
+                )  # fmt: skip
+                return version.name
+
+    def fail(self, failure: JobFailed) -> None:
+        with self.database.write() as session:
+            jobs.finish(
+                session, self.lease, jobs.FAILED, f"The job failed. {failure}",
+                error=failure.shape(), estimated_finish=None,
+            )  # fmt: skip

@@ -1,0 +1,72 @@
+"""The process of a job: started in a session of its own, tied to the worker's life, lower in priority.
+
+Called by worker.py (start, stop) and, inside the new process, by run.py. Linux only, as vLLM is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from records.jobs import Lease
+from records.settings import PREFIX, Settings
+
+GONE = 3  # exit status: the lease was lost
+NICE = 10
+PATIENCE_SECONDS = 5.0
+_PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when `parent` ends in whatever way, kill -9 included."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:  # it ended before the line above
+        os._exit(GONE)
+
+
+def step_aside() -> None:
+    """Serving has priority: on a machine without spare cores a job must not slow answers down."""
+    with suppress(OSError):
+        os.nice(NICE)
+
+
+def start(settings: Settings, lease: Lease, log: Path) -> subprocess.Popen[bytes]:
+    """The process of one attempt; what it prints goes to the end of `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "training.run", "--job", lease.job_id, "--fence", str(lease.fence)]
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [*command, "--parent", str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment(settings),
+            # Ctrl-C in a terminal reaches the worker alone, which then stops the job in order.
+            start_new_session=True,
+        )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End the process and all that it started; gives back when it is gone. Losing it loses nothing: what
+    counts is on disk."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE_SECONDS)
+            return
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """This process's environment with `settings` in it as variables: not on the command line, where any
+    user of the machine could read a database password. The admin key is none of a job's business."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    values = settings.model_dump(mode="json", exclude={"admin_key"}, exclude_none=True)
+    return kept | {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}

@@ -1,0 +1,80 @@
+"""Steps as people and programs see them: metrics events, an estimate of the end, the results file.
+
+Called by run.py after every step.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from typing import Any
+
+from training.journal import Journal
+from training.loop import Step
+
+EVENTS = 200
+SECONDS_BETWEEN = 0.25
+COLUMNS = (
+    "step",
+    "train_loss",
+    "train_mean_token_accuracy",
+    "valid_loss",
+    "valid_mean_token_accuracy",
+    "full_valid_loss",
+    "full_valid_mean_token_accuracy",
+)
+
+
+class Progress:
+    """Tells a step when it matters (first, last, an epoch's end, held-out figures) or when it is time:
+    at most EVENTS steps evenly spread, SECONDS_BETWEEN apart."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.told = journal.highest_step_told()
+        self.began = time.monotonic()
+        self.spoke = 0.0
+        self.first: int | None = None
+        self.tokens = self.seconds = 0.0
+
+    def tell(self, step: Step) -> None:
+        """Count a step, and write its event if it is due. Raises LeaseLost."""
+        self.first = step.step if self.first is None else self.first
+        self.tokens, self.seconds = self.tokens + step.tokens, self.seconds + step.seconds
+        if step.step <= self.told or not self._due(step):
+            return
+        self.journal.metrics(
+            f"Step {step.step}/{step.total_steps}: training loss={step.train.mean_loss:.2f}",
+            self._data(step),
+            int(time.time() + self._seconds_left(step)) + 1,
+        )
+        self.spoke, self.tokens, self.seconds = time.monotonic(), 0.0, 0.0
+
+    def _due(self, step: Step) -> bool:
+        if step.step in (1, step.total_steps) or step.ends_epoch or step.valid is not None:
+            return True
+        stride = -(-step.total_steps // EVENTS)
+        return step.step % stride == 0 and time.monotonic() - self.spoke >= SECONDS_BETWEEN
+
+    def _data(self, step: Step) -> dict[str, Any]:
+        return step.metrics() | {
+            "total_steps": step.total_steps,
+            "epoch": step.epoch,
+            "learning_rate": step.learning_rate,
+            "tokens_per_second": round(self.tokens / max(self.seconds, 1e-9), 1),
+        }
+
+    def _seconds_left(self, step: Step) -> float:
+        """By the pace since this attempt began, evaluations and checkpoints included."""
+        done = step.step - (self.first or step.step) + 1
+        return (time.monotonic() - self.began) / done * (step.total_steps - step.step)
+
+
+def results(rows: list[dict[str, float | int]]) -> bytes:
+    """The results file: CSV, one line per step, empty where nothing was measured."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
