@@ -147,7 +147,8 @@ def cancel(session: Session, tenant: str, job_id: str) -> Job | None:
     )
     if changed.rowcount == 1:  # type: ignore[attr-defined]
         say(session, job_id, "Fine-tuning job cancelled by request.")
-    return get(session, tenant, job_id)
+    mine = select(Job).where(Job.id == job_id, Job.tenant == tenant)
+    return session.scalar(mine.execution_options(populate_existing=True))
 
 
 __all__ = [

@@ -57,6 +57,7 @@ ONLY: Mapping[str, tuple[Any, ...]] = {
 _INSTEAD = {"functions": " Use `tools`.", "function_call": " Use `tool_choice`."}
 _TEMPLATE_KEYS = frozenset(("enable_thinking", "thinking"))
 _STREAM_OPTIONS = frozenset(("include_usage", "continuous_usage_stats", "include_obfuscation"))
+_ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
 _TEXT_PARTS = frozenset(("text", "refusal"))
 
 
@@ -109,12 +110,17 @@ def _refuse_unless_harmless(name: str, value: Any) -> None:
 
 
 def _check_messages(messages: Any) -> None:
-    """A list of objects, and no content but text: an image's address is one that the engine would fetch."""
+    """A list of objects with known roles (a chat template would pass over others without a word), and no
+    content but text: an image's address is one that the engine would fetch."""
     if not isinstance(messages, list) or not messages:
         raise invalid("'messages' must be a list of at least one message.", "messages", "invalid_type")
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
             raise invalid(f"'messages[{index}]' must be an object.", f"messages[{index}]", "invalid_type")
+        role = message.get("role")
+        if not isinstance(role, str) or role not in _ROLES:
+            param = f"messages[{index}].role"
+            raise invalid(f"'{param}' must be one of {', '.join(sorted(_ROLES))}.", param, "invalid_value")
         content = message.get("content")
         for place, part in enumerate(content if isinstance(content, list) else ()):
             kind = part.get("type") if isinstance(part, dict) else None

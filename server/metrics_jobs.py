@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -13,11 +15,18 @@ from records.database import Database
 from records.models import ACTIVE, RUNNING, TERMINAL, Event, Job
 
 MOST_JOBS = 32  # running jobs with series of their own
-# metric name -> (help, key in the data of the worker's metrics events)
-GAUGES = {
-    "chorus_training_loss": ("Training loss of a running job.", "train_loss"),
-    "chorus_training_tokens_per_second": ("Tokens per second of a running job.", "tokens_per_second"),
-    "chorus_training_progress_ratio": ("Share of a running job's steps that is done.", "progress"),
+Data = Mapping[str, Any]
+# metric name -> (help, its value from the data of a job's newest metrics event)
+GAUGES: Mapping[str, tuple[str, Callable[[Data], float]]] = {
+    "chorus_training_loss": ("Training loss of a running job.", lambda data: data["train_loss"]),
+    "chorus_training_tokens_per_second": (
+        "Tokens per second of a running job.",
+        lambda data: data["tokens_per_second"],
+    ),
+    "chorus_training_progress_ratio": (
+        "Share of a running job's steps that is done.",
+        lambda data: data["step"] / data["total_steps"],
+    ),
 }
 
 
@@ -44,9 +53,9 @@ class JobCollector(Collector):
         for status in (*ACTIVE, *TERMINAL):
             jobs.add_metric([status], counts.get(status, 0))
         yield jobs
-        for name, (text, key) in GAUGES.items():
+        for name, (text, value) in GAUGES.items():
             gauge = GaugeMetricFamily(name, text, labels=["job"])
             for job_id, data in said:
-                if isinstance(value := (data or {}).get(key), int | float):
-                    gauge.add_metric([job_id], value)
+                with suppress(KeyError, TypeError, ZeroDivisionError):  # an event that does not tell it
+                    gauge.add_metric([job_id], float(value(data)))
             yield gauge

@@ -13,7 +13,6 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 
-from server.engine.base import RequestRefused
 from server.errors import invalid
 
 MAX_FIELDS = 16
@@ -99,12 +98,4 @@ async def read_form(request: Request, draft: BinaryIO) -> Form:
         parser.finalize()
     except FormParserError as error:
         raise invalid(f"The form cannot be read: {error}.", "file", "invalid_value") from error
-    if form.filename is None:
-        raise RequestRefused(
-            400,
-            "Missing required parameter: 'file'.",
-            type="invalid_request_error",
-            param="file",
-            code="missing_required_parameter",
-        )
     return form

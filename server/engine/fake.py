@@ -43,8 +43,8 @@ class FakeEngine:
     async def load(self, version: Version, path: Path) -> None:
         self._check_alive()
         if version.name not in self.resident:
-            if not (path / WEIGHTS).is_file():
-                raise AdapterRefused(f"There is no {WEIGHTS} in the adapter's folder.")
+            if not (path / WEIGHTS).is_file() or not (path / WEIGHTS).stat().st_size:
+                raise AdapterRefused(f"There are no weights in {WEIGHTS}.")
             self.loads.append(version.name)
             self.resident[version.name] = version
 
@@ -104,9 +104,9 @@ def _answer(kind: Kind, body: dict[str, Any], model: str) -> Answer:
 def _prompt(kind: Kind, body: dict[str, Any]) -> str:
     if kind is Kind.COMPLETION:
         return str(body["prompt"])
+    if not isinstance(body["messages"], list):
+        raise _refused("messages", "must be a list")
     last = body["messages"][-1]
-    if last.get("role") not in ("system", "developer", "user", "assistant", "tool"):
-        raise _refused("messages", "each message needs a known role")
     content = last.get("content") or ""
     return content if isinstance(content, str) else " ".join(part["text"] for part in content)
 

@@ -97,8 +97,9 @@ def _purpose(form: Form) -> str:
         if name not in FIELDS:
             raise invalid(f"Unknown parameter: '{name[:64]}'.", name[:64], "unknown_parameter")
     purpose = form.fields.get("purpose")
-    if purpose is None:
-        raise invalid("Missing required parameter: 'purpose'.", "purpose", "missing_required_parameter")
+    for name, given in (("purpose", purpose), ("file", form.filename)):
+        if given is None:
+            raise invalid(f"Missing required parameter: '{name}'.", name, "missing_required_parameter")
     if purpose not in PURPOSES:
         raise invalid(f"Invalid 'purpose': use one of {', '.join(PURPOSES)}.", "purpose", "invalid_value")
     return purpose

@@ -125,9 +125,6 @@ def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
         time.sleep(0.005)
 
 
-Serve = Callable[..., Running]
-
-
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A database with two tenants, to copy from: migrations run once; and the tenants' keys."""
@@ -140,42 +137,64 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return home / "chorus.db", keys
 
 
-@pytest.fixture
-def serve(tmp_path: Path, prepared: tuple[Path, dict[str, str]]) -> Iterator[Serve]:
-    """Starts servers: `serve(engine=None, ready=True, **settings)`; they share `tmp_path` as their home."""
-    started: list[tuple[uvicorn.Server, threading.Thread, Database]] = []
+class Stage:
+    """Starts servers that share one home, and stops them."""
 
-    def start(engine: FakeEngine | None = None, *, ready: bool = True, **given: Any) -> Running:
-        home = tmp_path / "home"
+    def __init__(self, folder: Path, prepared: tuple[Path, dict[str, str]]) -> None:
+        self.folder, self.prepared = folder, prepared
+        self.started: list[tuple[uvicorn.Server, threading.Thread, Database]] = []
+
+    def __call__(self, engine: FakeEngine | None = None, *, ready: bool = True, **given: Any) -> Running:
+        """A server with these settings; with `ready`, it chats on return."""
+        home = self.folder / "home"
         home.mkdir(exist_ok=True)
+        database_file, keys = self.prepared
         if not (home / "chorus.db").exists():
-            shutil.copy(prepared[0], home)
+            shutil.copy(database_file, home)
         config = Settings(home=home, **given)
         database = Database(config.url)
-        app = create_app(config, engine or FakeEngine(), database, a_base(tmp_path))
+        app = create_app(config, engine or FakeEngine(), database, a_base(self.folder))
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=3))
         thread = threading.Thread(target=server.run)
         thread.start()
         until(lambda: server.started)
-        started.append((server, thread, database))
+        self.started.append((server, thread, database))
         port = server.servers[0].sockets[0].getsockname()[1]
-        running = Running(app, f"http://127.0.0.1:{port}", prepared[1])
+        running = Running(app, f"http://127.0.0.1:{port}", keys)
         if ready:
             until(lambda: running.house.keeper.ready)
         return running
 
-    yield start
-    for server, _, _ in started:
-        server.should_exit = True
-    for _, thread, database in started:
-        thread.join(10)
-        assert not thread.is_alive(), "the server did not stop"
-        database.close()
+    def stop(self) -> None:
+        for server, _, _ in self.started:
+            server.should_exit = True
+        for _, thread, database in self.started:
+            thread.join(10)
+            assert not thread.is_alive(), "the server did not stop"
+            database.close()
+        self.started.clear()
 
 
 @pytest.fixture
-def server(serve: Serve) -> Running:
+def serve(tmp_path: Path, prepared: tuple[Path, dict[str, str]]) -> Iterator[Stage]:
+    stage = Stage(tmp_path, prepared)
+    yield stage
+    stage.stop()
+
+
+@pytest.fixture
+def server(serve: Stage) -> Running:
     return serve()
+
+
+@pytest.fixture(scope="module")
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, prepared: tuple[Path, dict[str, str]]
+) -> Iterator[Running]:
+    """One server for a module's tests of what is refused, which leave nothing behind."""
+    stage = Stage(tmp_path_factory.mktemp("shared"), prepared)
+    yield stage()
+    stage.stop()
 
 
 def a_base(folder: Path) -> Base:

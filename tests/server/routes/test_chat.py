@@ -1,4 +1,4 @@
-"""Chat and completions through the real client: which version answers, in which shape, and what is refused."""
+"""Chat and completions through the real client: who answers, in which shape, and what is refused."""
 
 from __future__ import annotations
 

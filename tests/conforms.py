@@ -1,0 +1,38 @@
+"""Check a value against OpenAI's own schemas, the needed part of which lies in tests/data."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+DATA = Path(__file__).parent / "data" / "openai-openapi.subset.json"
+
+
+def conforms(value: Any, schema: str) -> None:
+    """Fails with the path of the first thing that `#/components/schemas/<schema>` does not allow."""
+    problems = sorted(_validator(schema).iter_errors(value), key=lambda problem: list(problem.path))
+    if problems:
+        first = problems[0]
+        where = "/".join(map(str, first.absolute_path))
+        raise AssertionError(f"{schema} at {where or '(top)'}: {first.message[:500]}")
+
+
+@cache
+def _validator(schema: str) -> Draft202012Validator:
+    document = _nullable(json.loads(DATA.read_text()))
+    assert schema in document["components"]["schemas"], schema
+    return Draft202012Validator({"$ref": f"#/components/schemas/{schema}", **document})
+
+
+def _nullable(schema: Any) -> Any:
+    """OpenAPI 3.0's `nullable: true`, of which the document has some left, as JSON Schema says it."""
+    if isinstance(schema, list):
+        return [_nullable(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {key: _nullable(value) for key, value in schema.items() if key != "nullable"}
+    return {"anyOf": [plain, {"type": "null"}]} if schema.get("nullable") is True else plain

@@ -1,0 +1,223 @@
+"""What every engine does, whatever is inside: the same tests for the fake and for vLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from server.engine.base import AdapterRefused, Engine, EngineUnavailable, Kind, RequestRefused, Version
+from server.engine.fake import FakeEngine
+from server.stream import NO_CHOICES
+from server.usage import tokens
+from tests.conforms import conforms
+from tests.made_adapters import random_adapter
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WHOLE = {Kind.CHAT: "CreateChatCompletionResponse", Kind.COMPLETION: "CreateCompletionResponse"}
+KINDS = pytest.mark.parametrize("kind", list(Kind))
+
+
+def body(kind: Kind, **given: Any) -> dict[str, Any]:
+    asked = (
+        {"prompt": "Once upon a time"}
+        if kind is Kind.COMPLETION
+        else {"messages": [{"role": "user", "content": "Hello, where is my order?"}]}
+    )
+    return {**asked, "max_tokens": 8, "temperature": 0, "cache_salt": "salt", **given}
+
+
+async def one(engine: Engine, kind: Kind, version: Version | None = None, **given: Any) -> dict[str, Any]:
+    (answer,) = [item async for item in engine.generate(kind, body(kind, **given), version)]
+    whole: dict[str, Any] = json.loads(answer)
+    conforms(whole, WHOLE[kind])
+    return whole
+
+
+async def frames(engine: Engine, kind: Kind, version: Version | None = None, **given: Any) -> list[bytes]:
+    asked = body(kind, stream=True, stream_options={"include_usage": True}, **given)
+    return [frame async for frame in engine.generate(kind, asked, version)]
+
+
+def text(kind: Kind, choice: dict[str, Any]) -> str:
+    if kind is Kind.COMPLETION:
+        return str(choice["text"])
+    return str((choice.get("message") or choice["delta"]).get("content") or "")
+
+
+class Contract:
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return random_adapter(tmp_path_factory.mktemp("adapter") / "a", seed=7, strength=0.5)
+
+    @pytest_asyncio.fixture(loop_scope="module")
+    async def version(self, engine: Engine, folder: Path) -> AsyncIterator[Version]:
+        version = Version("ft:tiny:acme:luxe:01234567", "01234567" + "0" * 56)
+        await engine.load(version, folder)
+        yield version
+        await engine.unload(version)
+
+    @KINDS
+    async def test_an_answer_in_one_piece_is_one_item_in_the_shape_of_openai(
+        self, engine: Engine, kind: Kind
+    ) -> None:
+        answer = await one(engine, kind)
+        assert answer["model"] == "tiny"
+        assert text(kind, answer["choices"][0])
+        assert answer["usage"]["completion_tokens"] > 0
+
+    @KINDS
+    async def test_a_stream_says_what_the_answer_in_one_piece_says(self, engine: Engine, kind: Kind) -> None:
+        whole = await one(engine, kind)
+        *parts, usage, done = await frames(engine, kind)
+        assert done == b"data: [DONE]\n\n"
+        said = ""
+        for frame in parts:
+            assert frame.startswith(b"data: ")
+            assert frame.endswith(b"\n\n")
+            chunk = json.loads(frame[6:])
+            if kind is Kind.CHAT:  # for completions the document has no schema of a chunk
+                conforms(chunk, "CreateChatCompletionStreamResponse")
+            said += text(kind, chunk["choices"][0])
+        assert said == text(kind, whole["choices"][0])
+        assert NO_CHOICES in usage
+        assert not any(NO_CHOICES in frame for frame in parts)
+        assert tokens(usage) == (whole["usage"]["prompt_tokens"], whole["usage"]["completion_tokens"])
+
+    @KINDS
+    async def test_a_loaded_version_answers_under_its_own_name(
+        self, engine: Engine, kind: Kind, version: Version
+    ) -> None:
+        answer = await one(engine, kind, version)
+        assert answer["model"] == version.name
+        assert text(kind, answer["choices"][0]) != text(kind, (await one(engine, kind))["choices"][0])
+        for frame in await frames(engine, kind, version):
+            assert frame == b"data: [DONE]\n\n" or json.loads(frame[6:])["model"] == version.name
+
+    async def test_loading_twice_is_loading_once(
+        self, engine: Engine, version: Version, folder: Path
+    ) -> None:
+        before = await one(engine, Kind.CHAT, version)
+        await engine.load(version, folder)
+        assert (await one(engine, Kind.CHAT, version))["choices"] == before["choices"]
+
+    async def test_an_unknown_version_is_refused_before_the_first_item(self, engine: Engine) -> None:
+        unknown = Version("ft:tiny:acme:luxe:ffffffff", "f" * 64)
+        with pytest.raises(RequestRefused) as caught:
+            await anext(engine.generate(Kind.CHAT, body(Kind.CHAT, stream=True), unknown))
+        assert caught.value.status == 404
+
+    async def test_an_unloaded_version_answers_no_more_and_can_come_back(
+        self, engine: Engine, version: Version, folder: Path
+    ) -> None:
+        before = await one(engine, Kind.CHAT, version)
+        await engine.unload(version)
+        await engine.unload(version)
+        with pytest.raises(RequestRefused):
+            await one(engine, Kind.CHAT, version)
+        await engine.load(version, folder)
+        assert (await one(engine, Kind.CHAT, version))["choices"] == before["choices"]
+
+    @pytest.mark.parametrize("damage", ["no files", "no weights", "empty weights"])
+    async def test_a_broken_adapter_is_refused_and_the_engine_goes_on(
+        self, engine: Engine, folder: Path, tmp_path: Path, damage: str
+    ) -> None:
+        if damage != "no files":
+            (tmp_path / "adapter_config.json").write_bytes((folder / "adapter_config.json").read_bytes())
+        if damage == "empty weights":
+            (tmp_path / "adapter_model.safetensors").touch()
+        broken = Version("ft:tiny:acme:broken:00000000", "0" * 64)
+        with pytest.raises(AdapterRefused):
+            await engine.load(broken, tmp_path)
+        assert await one(engine, Kind.CHAT)
+        with pytest.raises(RequestRefused):
+            await one(engine, Kind.CHAT, broken)
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"temperature": -1},
+            {"temperature": "hot"},
+            {"max_tokens": 10**7},
+            {"max_tokens": -1},
+            {"n": 0},
+            {"messages": "hello"},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_a_bad_request_is_a_400_before_the_first_item(
+        self, engine: Engine, given: dict[str, Any], stream: bool
+    ) -> None:
+        with pytest.raises(RequestRefused) as caught:
+            await anext(engine.generate(Kind.CHAT, body(Kind.CHAT, stream=stream, **given), None))
+        assert caught.value.status == 400
+        assert caught.value.message
+
+    async def test_closing_an_answer_early_leaves_the_engine_healthy(
+        self, engine: Engine, version: Version
+    ) -> None:
+        before = await one(engine, Kind.CHAT, version)
+        for _ in range(3):
+            answer = engine.generate(Kind.CHAT, body(Kind.CHAT, stream=True, max_tokens=64), version)
+            assert await anext(answer)
+            await answer.aclose()  # type: ignore[attr-defined]
+        assert (await one(engine, Kind.CHAT, version))["choices"] == before["choices"]
+
+    async def test_many_at_once_answer_as_each_alone(self, engine: Engine, version: Version) -> None:
+        alone = [(await one(engine, Kind.CHAT, who))["model"] for who in (None, version)]
+        both = await asyncio.gather(*(one(engine, Kind.CHAT, who) for who in (None, version) * 8))
+        assert [answer["model"] for answer in both] == alone * 8
+
+    async def test_n_choices_are_numbered_and_counted(self, engine: Engine) -> None:
+        answer = await one(engine, Kind.CHAT, n=3, max_tokens=2, temperature=1)
+        assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
+
+    async def test_a_length_limit_ends_the_answer_and_says_so(self, engine: Engine) -> None:
+        answer = await one(engine, Kind.CHAT, max_tokens=1)
+        assert answer["choices"][0]["finish_reason"] == "length"
+        assert answer["usage"]["completion_tokens"] == 1
+
+    async def test_log_probabilities_come_one_per_token(self, engine: Engine) -> None:
+        answer = await one(engine, Kind.CHAT, logprobs=True, max_tokens=3)
+        assert len(answer["choices"][0]["logprobs"]["content"]) == answer["usage"]["completion_tokens"]
+
+    async def test_the_body_is_left_as_it_was(self, engine: Engine) -> None:
+        given = body(Kind.CHAT)
+        before = json.dumps(given)
+        _ = [item async for item in engine.generate(Kind.CHAT, given, None)]
+        assert json.dumps(given) == before
+
+
+class TestFake(Contract):
+    @pytest_asyncio.fixture(loop_scope="module")
+    async def engine(self) -> AsyncIterator[Engine]:
+        engine = FakeEngine()
+        await engine.start()
+        yield engine
+        assert engine.running == 0
+        await engine.stop()
+
+    async def test_before_the_start_and_after_the_stop_it_is_unavailable(self) -> None:
+        engine = FakeEngine()
+        with pytest.raises(EngineUnavailable):
+            await one(engine, Kind.CHAT)
+        await engine.start()
+        assert await one(engine, Kind.CHAT)
+        await engine.stop()
+        await engine.stop()
+        with pytest.raises(EngineUnavailable):
+            await one(engine, Kind.CHAT)
+
+
+@pytest.mark.engine
+class TestVllm(Contract):
+    @pytest.fixture
+    def engine(self, real_engine: Engine) -> Engine:
+        return real_engine
