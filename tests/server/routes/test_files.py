@@ -9,9 +9,10 @@ import pytest
 
 from records.models import RUNNING, File
 from server.follow import sweep
-from tests.server.conftest import EXAMPLE, TRAINING, Running, Serve
+from tests.server.conftest import EXAMPLE, TRAINING, Running, Stage
 
 LINE = json.dumps(EXAMPLE).encode()
+EXPIRES = {"purpose": "user_data", "expires_after[anchor]": "created_at"}
 
 
 def test_what_was_uploaded_comes_back_byte_for_byte(server: Running) -> None:
@@ -57,9 +58,9 @@ def test_the_line_of_bad_training_data_is_named(server: Running) -> None:
     ],
     ids=["empty", "blank", "not utf-8", "wrong type", "legacy form", "one huge line", "no answer", "deep"],
 )
-def test_a_file_without_training_data_is_refused(server: Running, content: bytes, said: str) -> None:
+def test_a_file_without_training_data_is_refused(shared: Running, content: bytes, said: str) -> None:
     with pytest.raises(openai.BadRequestError, match=said):
-        server.upload(content=content)
+        shared.upload(content=content)
 
 
 def test_few_examples_are_for_the_job_to_judge(server: Running) -> None:
@@ -109,8 +110,8 @@ def test_the_list_can_be_filtered_by_purpose(server: Running) -> None:
     ("query", "param"),
     [("limit=0", "limit"), ("limit=10001", "limit"), ("order=up", "order"), ("after=file-x", "after")],
 )
-def test_a_bad_list_parameter_is_named(server: Running, query: str, param: str) -> None:
-    answer = server.http().get(f"/v1/files?{query}")
+def test_a_bad_list_parameter_is_named(shared: Running, query: str, param: str) -> None:
+    answer = shared.http().get(f"/v1/files?{query}")
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param
 
@@ -173,14 +174,10 @@ def test_an_expired_file_is_gone_and_swept(server: Running) -> None:
 
 
 @pytest.mark.parametrize("seconds", ["3599", "2592001", "-1", "1e9", "", "9" * 400, "3600.5"])
-def test_an_expiry_out_of_range_is_refused(server: Running, seconds: str) -> None:
-    answer = server.http().post(
+def test_an_expiry_out_of_range_is_refused(shared: Running, seconds: str) -> None:
+    answer = shared.http().post(
         "/v1/files",
-        data={
-            "purpose": "user_data",
-            "expires_after[anchor]": "created_at",
-            "expires_after[seconds]": seconds,
-        },
+        data={**EXPIRES, "expires_after[seconds]": seconds},
         files={"file": ("a", b"x")},
     )
     assert answer.status_code == 400
@@ -201,9 +198,9 @@ def test_an_expiry_out_of_range_is_refused(server: Running, seconds: str) -> Non
     ids=["no purpose", "no file", "wrong name", "unknown field", "long field", "long file name", "many"],
 )
 def test_a_form_at_fault_is_refused_by_name(
-    server: Running, data: dict[str, str], files: dict[str, object], param: str | None
+    shared: Running, data: dict[str, str], files: dict[str, object], param: str | None
 ) -> None:
-    answer = server.http().post("/v1/files", data=data, files=files)  # type: ignore[arg-type]
+    answer = shared.http().post("/v1/files", data=data, files=files)  # type: ignore[arg-type]
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param
 
@@ -220,13 +217,13 @@ def test_a_form_at_fault_is_refused_by_name(
     ],
     ids=["json", "no boundary", "nonsense", "cut off", "no names", "long boundary"],
 )
-def test_a_body_that_is_no_form_is_a_400(server: Running, kind: str, content: bytes) -> None:
-    answer = server.http().post("/v1/files", content=content, headers={"content-type": kind})
+def test_a_body_that_is_no_form_is_a_400(shared: Running, kind: str, content: bytes) -> None:
+    answer = shared.http().post("/v1/files", content=content, headers={"content-type": kind})
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
-def test_an_upload_above_the_limit_is_a_413_and_leaves_nothing(serve: Serve) -> None:
+def test_an_upload_above_the_limit_is_a_413_and_leaves_nothing(serve: Stage) -> None:
     server = serve(max_file_bytes=100_000)
     with pytest.raises(openai.APIStatusError) as caught:
         server.upload(content=b"x" * 400_000, purpose="user_data")
