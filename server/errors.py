@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
 
 from records.pages import UnknownCursor
@@ -131,6 +131,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(DBAPIError)
     async def database(_request: Request, error: DBAPIError) -> JSONResponse:
+        if isinstance(error, DataError):  # PostgreSQL takes no NUL in text
+            return respond(invalid("The request holds text that cannot be looked up, such as a NUL."))
         log.exception("The database failed", exc_info=error)
         if "full" in str(error.orig):
             return respond(disk_full())

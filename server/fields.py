@@ -58,7 +58,7 @@ _INSTEAD = {"functions": " Use `tools`.", "function_call": " Use `tool_choice`."
 _TEMPLATE_KEYS = frozenset(("enable_thinking", "thinking"))
 _STREAM_OPTIONS = frozenset(("include_usage", "continuous_usage_stats", "include_obfuscation"))
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
-_TEXT_PARTS = frozenset(("text", "refusal"))
+_TEXT_PARTS = ("text", "refusal")
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,15 @@ def _check_messages(messages: Any) -> None:
             raise invalid(f"'{param}' must be one of {', '.join(sorted(_ROLES))}.", param, "invalid_value")
         content = message.get("content")
         for place, part in enumerate(content if isinstance(content, list) else ()):
-            kind = part.get("type") if isinstance(part, dict) else None
-            if kind not in _TEXT_PARTS:
+            if not _is_text(part):
                 param = f"messages[{index}].content[{place}]"
                 raise invalid(f"'{param}' must be a part of type text.", param, "unsupported_value")
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and any(
+        part.get("type") == kind and isinstance(part.get(kind), str) for kind in _TEXT_PARTS
+    )
 
 
 def _check_choices(n: Any) -> None:
@@ -149,6 +154,7 @@ def _check_stream(body: dict[str, Any]) -> tuple[bool, bool]:
     if not isinstance(stream, bool):
         raise invalid("'stream' must be true or false.", "stream", "invalid_type")
     _check_keys("stream_options", options, _STREAM_OPTIONS)
+    options = dict(options)
     if options.pop("include_obfuscation", None):
         param = "stream_options.include_obfuscation"
         raise invalid(f"'{param}' is not supported; leave it out.", param, "unsupported_value")

@@ -22,10 +22,16 @@ def conforms(value: Any, schema: str) -> None:
 
 
 @cache
+def document() -> dict[str, Any]:
+    """The document; `x-request-fields` lists the properties of the request bodies (allOf merged)."""
+    whole: dict[str, Any] = _nullable(json.loads(DATA.read_text()))
+    return whole
+
+
+@cache
 def _validator(schema: str) -> Draft202012Validator:
-    document = _nullable(json.loads(DATA.read_text()))
-    assert schema in document["components"]["schemas"], schema
-    return Draft202012Validator({"$ref": f"#/components/schemas/{schema}", **document})
+    assert schema in document()["components"]["schemas"], schema
+    return Draft202012Validator({"$ref": f"#/components/schemas/{schema}", **document()})
 
 
 def _nullable(schema: Any) -> Any:
