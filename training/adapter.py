@@ -17,16 +17,13 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from adapters.manifest import CONFIG, WEIGHTS
+from adapters.modules import SERVED_LINEARS
 from training import flat
 from training.failure import JobFailed
 
 SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 PREFERRED_RANK = 16
 ALPHA_PER_RANK = 2
-# Attention and MLP projections by the names that the engine's models give them. Routers are left out.
-TARGETS = frozenset(
-    ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "gate_proj", "up_proj", "down_proj", "gate_up_proj")
-)
 LONGEST = 8192
 
 
@@ -77,7 +74,7 @@ def load_base(path: Path, where: torch.device) -> Any:
 def targets(model: Any) -> list[str]:
     """Names of the linear layers that get a LoRA. Raises JobFailed when there are none."""
     linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    found = sorted({name.rsplit(".", 1)[-1] for name in linear} & TARGETS)
+    found = sorted({name.rsplit(".", 1)[-1] for name in linear} & set(SERVED_LINEARS))
     if not found:
         raise JobFailed(
             "unsupported_base_model", "The base has no layers that an adapter may change.", "model"
@@ -120,6 +117,7 @@ def save(model: Any, folder: Path, base_slug: str) -> None:
     folder.mkdir(parents=True)
     tensors = {name: tensor.to(torch.bfloat16) for name, tensor in weights(model).items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)  # safetensors makes it private; an engine may run as another user
     config = model.peft_config["default"].to_dict()
     config |= {
         "base_model_name_or_path": base_slug,  # not the path that it was loaded from

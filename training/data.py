@@ -42,7 +42,7 @@ class Data:
         )
 
 
-def load(path: Path, renderer: Renderer, max_length: int, *, param: str, minimum: int = MIN_EXAMPLES) -> Data:
+def load(path: Path, renderer: Renderer, max_length: int, *, param: str, least: int = MIN_EXAMPLES) -> Data:
     """All examples of a JSONL file, each sequence at most `max_length` tokens; `param` is the job's field
     that named the file. Raises JobFailed."""
     examples: list[Encoded] = []
@@ -62,10 +62,10 @@ def load(path: Path, renderer: Renderer, max_length: int, *, param: str, minimum
         raise JobFailed("file_not_found", "The file is gone; upload it again.", param) from None
     except InvalidLine as error:
         raise JobFailed(f"invalid_{param}", f"The file cannot be used. {error}", param) from None
-    if len(examples) < minimum:
+    if len(examples) < least:
         raise JobFailed(
             "too_few_examples",
-            f"The file has {len(examples)} usable examples; at least {minimum} are needed. With a handful "
+            f"The file has {len(examples)} usable examples; at least {least} are needed. With a handful "
             "of examples, put them into the prompt instead.",
             param,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from records.blobs import Blobs
+from records.dataset import MIN_EXAMPLES
 from records.jobs import QUEUED, VALIDATING
 from records.models import Job
 from training.auto import chooses_epochs
@@ -42,7 +43,7 @@ def validate(journal: Journal, job: Job, home: Path, renderer: Renderer, longest
         if first:
             journal.say(f"Validating validation file: {job.validation_file}")
         validation_sha256, validation = _read(
-            journal, home, renderer, longest, file_id=job.validation_file, param="validation_file"
+            journal, home, renderer, longest, file_id=job.validation_file, param="validation_file", least=1
         )
         reports.append(validation.cuts(job.validation_file, longest))
         train, valid = training.examples, validation.examples
@@ -61,7 +62,15 @@ def validate(journal: Journal, job: Job, home: Path, renderer: Renderer, longest
 
 
 def _read(
-    journal: Journal, home: Path, renderer: Renderer, longest: int, *, file_id: str, param: str
+    journal: Journal,
+    home: Path,
+    renderer: Renderer,
+    longest: int,
+    *,
+    file_id: str,
+    param: str,
+    least: int = MIN_EXAMPLES,
 ) -> tuple[str, Data]:
+    """(sha256 of the file, its examples, of which there are at least `least`)."""
     sha256 = journal.blob(file_id, param)
-    return sha256, load(Blobs(home).path(sha256), renderer, longest, param=param)
+    return sha256, load(Blobs(home).path(sha256), renderer, longest, param=param, least=least)

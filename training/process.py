@@ -17,7 +17,7 @@ from records.jobs import Lease
 from records.settings import PREFIX, Settings
 
 GONE = 3  # exit status: the lease was lost
-NICE = 10
+NICE = 5
 PATIENCE_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 

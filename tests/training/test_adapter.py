@@ -1,0 +1,75 @@
+"""The adapter is what PEFT and the engine load, and says what training computed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from adapters.manifest import CONFIG, WEIGHTS
+from training import adapter
+
+IDS = torch.arange(5, 45)[None]
+
+
+def test_the_saved_adapter_gives_the_same_logits_in_peft(
+    model: Any, small_base: Path, tmp_path: Path
+) -> None:
+    adapter.save(model, tmp_path / "adapter", "small")
+    loaded = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(small_base, dtype=torch.float32), tmp_path / "adapter"
+    ).eval()
+    # What is saved is bf16: round what was trained alike, and nothing may differ.
+    adapter.restore(model, {name: t.bfloat16().float() for name, t in adapter.weights(model).items()})
+    model.set_attn_implementation("sdpa")
+    with torch.no_grad():
+        base = AutoModelForCausalLM.from_pretrained(small_base, dtype=torch.float32)(IDS).logits
+        ours, theirs = model(input_ids=IDS, use_cache=False).logits, loaded(IDS).logits
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert (ours - base).abs().max() > 0.01
+
+
+def test_the_files_hold_what_the_engine_takes_and_no_path_of_this_machine(
+    model: Any, small_base: Path, tmp_path: Path
+) -> None:
+    adapter.save(model, tmp_path / "adapter", "small")
+    text = (tmp_path / "adapter" / CONFIG).read_text()
+    config = json.loads(text)
+    assert str(small_base) not in text
+    assert config["base_model_name_or_path"] == "small"
+    assert (config["r"], config["lora_alpha"], config["bias"], config["use_dora"]) == (8, 16, "none", False)
+    assert config["modules_to_save"] is None
+    assert config["init_lora_weights"] is True
+    tensors = load_file(tmp_path / "adapter" / WEIGHTS)
+    layer = "base_model.model.model.layers.1.self_attn.q_proj"
+    assert tensors[f"{layer}.lora_A.weight"].shape == (8, 32)
+    assert tensors[f"{layer}.lora_B.weight"].shape == (32, 8)
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
+    assert len(tensors) == 2 * 7 * 2
+    assert not any("lm_head" in name or "embed" in name for name in tensors)
+
+
+def test_the_same_adapter_is_saved_as_the_same_bytes(model: Any, tmp_path: Path) -> None:
+    for name in "ab":
+        adapter.save(model, tmp_path / name, "small")
+    for member in (CONFIG, WEIGHTS):
+        assert (tmp_path / "a" / member).read_bytes() == (tmp_path / "b" / member).read_bytes()
+
+
+def test_an_untrained_adapter_changes_nothing(small_base: Path) -> None:
+    base = adapter.load_base(small_base, torch.device("cpu"))
+    with torch.no_grad():
+        before = base(input_ids=IDS, use_cache=False, segments=(40,)).logits
+        after = adapter.attach(base, 16, seed=1)(input_ids=IDS, use_cache=False, segments=(40,)).logits
+    assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize(("largest", "rank"), [(8, 8), (16, 16), (17, 16), (64, 16), (1, 1), (12, 8)])
+def test_the_rank_is_one_that_the_engine_serves(largest: int, rank: int) -> None:
+    assert adapter.rank_for(largest) == rank

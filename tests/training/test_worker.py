@@ -1,0 +1,126 @@
+"""Workers as processes: what they do when they, their jobs or their users stop."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from records import jobs
+from tests.training.place import Place, chats, kill, trainers_of, until
+from training import scratch, worker
+from training.worker import Worker
+
+LONG = {"n_epochs": 30, "batch_size": 2}
+
+
+def has_checkpoint(place: Place, job_id: str) -> bool:
+    return bool(place.checkpoints(job_id))
+
+
+def test_a_job_whose_worker_is_killed_is_taken_up_again_and_succeeds(place: Place) -> None:
+    job_id = place.submit(place.upload(chats(20)), **LONG)
+    first = place.worker()
+    until(lambda: has_checkpoint(place, job_id))
+    kill(first)
+    until(lambda: not trainers_of(job_id), 5)
+    assert place.job(job_id).status == jobs.RUNNING, "it was in the middle"
+    place.worker()
+    until(lambda: place.job(job_id).status == jobs.SUCCEEDED)
+    messages = place.messages(job_id)
+    assert any(message.startswith("Fine-tuning job taken up again after step") for message in messages)
+    assert len(place.versions(job_id, final=True)) == 1
+    assert [row.step for row in place.checkpoints(job_id)] == [10 * epoch for epoch in range(1, 31)]
+    steps = [line.split(",")[0] for line in place.content(place.job(job_id).result_files[0]).splitlines()]
+    assert steps[1:] == [str(step) for step in range(1, 301)]
+
+
+def test_two_workers_make_one_version_of_each_job(place: Place) -> None:
+    training = place.upload(chats(12))
+    ids = [place.submit(training, brand=f"brand-{k}", n_epochs=1) for k in range(2)]
+    place.worker()
+    place.worker()
+    until(lambda: all(place.job(one).status == jobs.SUCCEEDED for one in ids))
+    for one in ids:
+        assert len(place.versions(one, final=True)) == 1
+        assert place.job(one).fence == 1
+        assert place.messages(one).count("The job has successfully completed") == 1
+
+
+def test_a_cancelled_job_stops_at_once_and_leaves_no_version(place: Place) -> None:
+    job_id = place.submit(place.upload(chats(20)), **LONG)
+    place.worker()
+    until(lambda: has_checkpoint(place, job_id))
+    with place.database.write() as session:
+        jobs.cancel(session, "acme", job_id)
+    until(lambda: not trainers_of(job_id), 5)
+    until(lambda: not scratch.folder(place.settings.home, job_id).exists(), 5)
+    assert place.job(job_id).status == jobs.CANCELLED
+    assert place.versions(job_id, final=True) == []
+
+
+def test_a_worker_that_is_asked_to_stop_leaves_its_job_to_the_next_at_once(place: Place) -> None:
+    job_id = place.submit(place.upload(chats(20)), **LONG)
+    first = place.worker()
+    until(lambda: has_checkpoint(place, job_id))
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(10) == 0
+    assert trainers_of(job_id) == []
+    job = place.job(job_id)
+    assert (job.status, job.lease_until, job.lease_owner) == (jobs.RUNNING, None, None)
+    assert job.attempts == 0, "stopping is not the job's fault"
+
+
+def test_a_job_that_crashes_is_tried_again_after_a_while_and_then_given_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["false"], start_new_session=True)
+
+    monkeypatch.setattr(worker, "start", crash)
+    monkeypatch.setattr(worker, "BACK_OFF_SECONDS", 0.3)
+    job_id = place.submit(place.upload(chats(12)))
+    one = Worker(place.settings.model_copy(update={"job_attempts": 2}), place.database)
+    assert one.work_once()
+    assert "Attempt 1 of 2 stopped unexpectedly (exit status 1); trying again in 0 s." in place.messages(
+        job_id
+    )
+    assert not one.work_once(), "not before the back-off is over"
+    time.sleep(0.4)
+    assert one.work_once()
+    job = place.job(job_id)
+    assert job.status == jobs.FAILED
+    assert job.error is not None
+    assert job.error["code"] == "server_error"
+    assert "2 times (last: exit status 1)" in job.error["message"]
+
+
+def test_what_a_job_prints_is_kept_for_the_operator_when_it_fails(place: Place) -> None:
+    job_id = place.submit(place.upload(chats(12)))
+    settings = place.settings.model_copy(update={"base": "/nowhere/to/be/found", "job_attempts": 1})
+    assert Worker(settings, place.database).work_once()
+    assert place.job(job_id).status == jobs.FAILED
+    log = scratch.folder(settings.home, job_id) / scratch.LOG
+    assert "BaseNotFound" in log.read_text()
+
+
+def test_a_job_that_takes_its_workers_with_it_is_given_up(place: Place) -> None:
+    job_id = place.submit(place.upload(chats(12)))
+    settings = place.settings.model_copy(update={"job_attempts": 2})
+    for _ in range(2):
+        place.claim(seconds=0.0)
+    assert Worker(settings, place.database).work_once()
+    assert place.job(job_id).status == jobs.FAILED
+
+
+def test_a_worker_without_a_job_does_nothing(place: Place) -> None:
+    assert not Worker(place.settings, place.database).work_once()
+
+
+def test_a_worker_stays_small(place: Place) -> None:
+    """It must import neither torch nor transformers: it sleeps beside the server all day."""
+    code = "import sys, training.worker; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
