@@ -44,7 +44,8 @@ CONVERSATIONS = {
 TEMPLATES = {
     "tiny": None,
     "strings": "{% for m in messages %}[{{ m.role }}{{ m.name }}]{{ m.content }}"
-    "{{ m.tool_calls | tojson if m.tool_calls }}{% endfor %}{{ tools | tojson if tools }}{{ '[go]' if add_generation_prompt }}",
+    "{{ m.tool_calls | tojson if m.tool_calls }}{% endfor %}"
+    "{{ tools | tojson if tools }}{{ '[go]' if add_generation_prompt }}",
     "knows developer": "{% for m in messages %}{{ '<dev>' if m.role == 'developer' else m.role }}"
     "{{ m.content }}{% endfor %}{{ '[go]' if add_generation_prompt }}",
     "loops": "{% for m in messages %}{{ m.role }}{% for p in m['content'] | list %}({{ p.text }}){% endfor %}"
