@@ -96,7 +96,7 @@ def _show_events(client: OpenAI, learning: Learning, progress: Progress) -> None
         if event.type == "metrics":
             progress.start_task(learning.row)
             progress.update(learning.row, **_measured(event, learning, progress))
-        else:
+        elif not event.data:  # a checkpoint's event has data: one per epoch is too much to read
             progress.console.print(f"{learning.brand.name}: {event.message}", highlight=False)
 
 
