@@ -73,6 +73,7 @@ class Catalog:
             resident.pins -= 1
             if resident.doomed and not resident.pins:
                 self._leave(resident)
+            self._make_room()
 
     async def resolve(self, tenant: str, model: str) -> Version:
         """The version behind a version's or a brand's name. Raises RequestRefused (404)."""
@@ -163,9 +164,11 @@ class Catalog:
         self.metrics.resident.set(len(self._residents))
 
     def _make_room(self) -> None:
-        idle = [r for r in self._residents.values() if not r.pins and r.leaving is None and r.loading.done()]
-        for resident in idle[: max(0, len(self._residents) - self.capacity)]:
-            self._leave(resident)
+        if len(self._residents) > self.capacity:
+            staying = [resident for resident in self._residents.values() if resident.leaving is None]
+            idle = [resident for resident in staying if not resident.pins and resident.loading.done()]
+            for resident in idle[: max(0, len(staying) - self.capacity)]:
+                self._leave(resident)
 
     def _leave(self, resident: Resident) -> None:
         if resident.leaving is None and self._residents.get(resident.version.name) is resident:

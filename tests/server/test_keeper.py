@@ -1,0 +1,97 @@
+"""The engine's death is noticed, the app lives on, and what was resident is back before ready is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from server import keeper
+from server.engine.base import EngineUnavailable, Kind, RequestRefused
+from server.engine.fake import FakeEngine
+from tests.server.conftest import Running, Stage, until
+
+HELLO: Any = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(keeper, "CANARY_SECONDS", 0.2)
+
+
+def chats(server: Running, model: str = "tiny") -> bool:
+    body = {"model": model, "messages": HELLO}
+    return server.http().post("/v1/chat/completions", json=body).status_code == 200
+
+
+def test_a_dead_engine_is_started_again_with_what_it_held(server: Running) -> None:
+    brand, checkpoint = server.publish("luxe", seed=1), server.publish("luxe", seed=2, step=3)
+    assert chats(server, brand)
+    assert chats(server, checkpoint)
+    server.engine.alive = False
+    assert not chats(server)
+    until(lambda: server.engine.starts == 2 and server.house.keeper.ready)
+    assert {brand, checkpoint} <= set(server.engine.resident)
+    assert chats(server, "luxe")
+
+
+def test_the_canary_finds_a_death_that_no_request_met(server: Running) -> None:
+    server.engine.alive = False
+    until(lambda: server.engine.starts == 2 and server.house.keeper.ready)
+
+
+def test_control_routes_answer_while_the_engine_is_down(serve: Stage) -> None:
+    class Broken(FakeEngine):
+        async def start(self) -> None:
+            raise EngineUnavailable("no memory for it")
+
+    server = serve(Broken(), ready=False)
+    until(lambda: "no memory" in server.http().get("/readyz").json()["reason"])
+    assert server.upload()
+    assert server.client().models.list().data
+    assert server.http().get("/metrics").text.count("chorus_engine_up 0.0") == 1
+
+
+def test_newest_versions_are_resident_before_ready(serve: Stage) -> None:
+    first = serve()
+    old, new = first.publish("luxe", seed=1), first.publish("luxe", seed=2)
+    other = first.publish("clinic", tenant="rival", seed=3)
+    foreign = first.publish("foreign", seed=4, template_sha256="0" * 64)
+    second = serve(FakeEngine())
+    assert set(second.engine.resident) == {new, other}
+    assert old not in second.engine.loads
+    assert foreign not in second.engine.loads
+
+
+def test_a_version_that_cannot_be_loaded_does_not_keep_the_others_from_ready(serve: Stage) -> None:
+    first = serve()
+    good, bad = first.publish("good", seed=1), first.publish("bad", seed=2)
+    for path in (first.house.settings.home / "adapters").glob("*/*.safetensors"):
+        if path.read_bytes() == b"bad":
+            path.unlink()
+    second = serve(FakeEngine())
+    assert good in second.engine.resident
+    assert bad not in second.engine.resident
+
+
+def test_an_engine_that_runs_but_cannot_chat_is_not_ready_and_not_restarted(serve: Stage) -> None:
+    class Templateless(FakeEngine):
+        async def generate(self, kind: Kind, *rest: Any) -> Any:
+            if kind is Kind.CHAT:
+                raise RequestRefused(400, "there is no chat template", type="invalid_request_error")
+            async for item in super().generate(kind, *rest):
+                yield item
+
+    server = serve(Templateless(), ready=False)
+    until(lambda: "no chat template" in server.house.keeper.reason)
+    assert server.http().get("/readyz").status_code == 503
+    assert server.client().completions.create(model="tiny", prompt="x").choices
+    assert server.engine.starts == 1
+
+
+def test_the_engine_is_stopped_with_the_server(serve: Stage) -> None:
+    server = serve()
+    serve.stop()
+    assert server.engine.alive is False
+    assert server.house.keeper.ready is False
