@@ -5,11 +5,12 @@ Read by the server at upload and by the trainer at the start of a job: one defin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from records import strict_json
 
 MIN_EXAMPLES = 10
 MAX_LINE_BYTES = 4 * 1024 * 1024
@@ -96,11 +97,9 @@ def parse_line(raw: bytes, number: int) -> Example:
     if len(raw) > MAX_LINE_BYTES:
         raise InvalidLine(number, f"longer than {MAX_LINE_BYTES} bytes; split the conversation.")
     try:
-        value = json.loads(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw)
-    except UnicodeDecodeError:
-        raise InvalidLine(number, "not UTF-8; save the file as UTF-8.") from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InvalidLine(number, f"not JSON ({getattr(error, 'msg', 'nested too deep')}).") from None
+        value = strict_json.loads(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw)
+    except strict_json.NotJson as error:
+        raise InvalidLine(number, f"not JSON ({error}).") from None
     if not isinstance(value, dict):
         raise InvalidLine(number, 'not a JSON object; expected {"messages": [...]}.')
     try:

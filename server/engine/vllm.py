@@ -107,7 +107,7 @@ class VllmEngine:
                 if frame.startswith('data: {"error"'):
                     yield wire.error_frame(frame)
                     return  # no [DONE]: a broken answer must not look complete
-                yield frame.encode()
+                yield wire.frame(frame)
 
     def _alive(self) -> Any:
         if self._client is None or self._handlers is None:

@@ -64,6 +64,14 @@ def body(answer: Any) -> bytes:
     ).encode()
 
 
+def frame(text: str) -> bytes:
+    """vLLM's SSE frame, with the one field that OpenAI's schema of log-probabilities requires besides.
+
+    Inside the model's words every quote is escaped, so that they never match.
+    """
+    return text.replace('"logprobs":{"content":', '"logprobs":{"refusal":null,"content":').encode()
+
+
 def error_frame(frame: str) -> bytes:
     """vLLM's SSE error frame as OpenAI's."""
     error = json.loads(frame.removeprefix("data: "))["error"]
@@ -108,6 +116,8 @@ def _from_error(error: Any) -> RequestRefused | EngineUnavailable:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, dict):
+        if isinstance(logprobs := value.get("logprobs"), dict) and "content" in logprobs:
+            value = {**value, "logprobs": {"refusal": None, **logprobs}}
         return {
             key: _clean(item)
             for key, item in value.items()

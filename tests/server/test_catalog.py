@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest_asyncio
 
 from adapters import publish
 from adapters.manifest import CONFIG, WEIGHTS, Manifest
-from records import jobs, tenants
+from records import jobs
 from records.database import Database
 from records.models import SUCCEEDED, Job, new_id
 from records.models import Version as Row
@@ -44,12 +45,11 @@ class SlowEngine(FakeEngine):
 class House:
     """A catalog for 3 versions, and a way to publish."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rows: Path) -> None:
         self.home = folder
+        shutil.copy(rows, folder / "rows.db")
         self.database = Database(f"sqlite:///{folder}/rows.db")
-        self.database.prepare()
         with self.database.write() as session:
-            tenants.create(session, "acme")
             self.job = Job(
                 id=new_id("ftjob-"), tenant="acme", brand="", model="tiny", status=SUCCEEDED, created_at=1,
                 training_file="f", seed=1, requested={}, hyperparameters={}, result_files=[],
@@ -79,8 +79,8 @@ class House:
 
 
 @pytest_asyncio.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    house = House(tmp_path)
+async def house(tmp_path: Path, prepared: tuple[Path, dict[str, str]]) -> AsyncIterator[House]:
+    house = House(tmp_path, prepared[0])
     await house.engine.start()
     yield house
     house.database.close()

@@ -187,6 +187,9 @@ class Contract:
     async def test_log_probabilities_come_one_per_token(self, engine: Engine) -> None:
         answer = await one(engine, Kind.CHAT, logprobs=True, max_tokens=3)
         assert len(answer["choices"][0]["logprobs"]["content"]) == answer["usage"]["completion_tokens"]
+        *parts, _, _ = await frames(engine, Kind.CHAT, logprobs=True, max_tokens=3)
+        for part in parts:
+            conforms(json.loads(part[6:]), "CreateChatCompletionStreamResponse")
 
     async def test_the_body_is_left_as_it_was(self, engine: Engine) -> None:
         given = body(Kind.CHAT)

@@ -54,7 +54,7 @@ def test_the_line_of_bad_training_data_is_named(server: Running) -> None:
         (b'{"prompt": "a", "completion": "b"}', "Line 1"),
         (b"x" * 5_000_000, "Line 1: longer than"),
         (b'{"messages": [{"role": "user", "content": "no answer"}]}', "nothing to learn"),
-        (b"[" * 100_000, "Line 1"),
+        (b"[" * 100_000, "nested too deep"),
     ],
     ids=["empty", "blank", "not utf-8", "wrong type", "legacy form", "one huge line", "no answer", "deep"],
 )

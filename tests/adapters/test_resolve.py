@@ -1,0 +1,82 @@
+"""Whose version answers to which name."""
+
+from __future__ import annotations
+
+from adapters import resolve
+from records.database import Database
+from records.models import Version
+from tests.adapters.conftest import Publish
+
+
+def answers(database: Database, model: str, tenant: str = "acme") -> str | None:
+    with database.read() as session:
+        row = resolve.version_for(session, tenant, model)
+        return row.name if row else None
+
+
+def delete(database: Database, name: str) -> None:
+    with database.write() as session:
+        session.query(Version).filter(Version.name == name).update({"deleted_at": 1})
+
+
+def test_a_brand_is_its_newest_final_version(database: Database, publish_one: Publish) -> None:
+    first, second = publish_one(), publish_one()
+    publish_one(checkpoint=True)
+    publish_one(brand="clinic")
+    assert answers(database, "luxe") == second.name
+    assert answers(database, first.name) == first.name
+    delete(database, second.name)
+    assert answers(database, "luxe") == first.name
+    assert answers(database, second.name) is None
+
+
+def test_a_brand_with_checkpoints_only_does_not_answer(database: Database, publish_one: Publish) -> None:
+    checkpoint = publish_one(checkpoint=True)
+    assert answers(database, "luxe") is None
+    assert answers(database, checkpoint.name) == checkpoint.name
+
+
+def test_another_tenants_version_does_not_exist(database: Database, publish_one: Publish) -> None:
+    theirs = publish_one(tenant="rival")
+    for model in (theirs.name, "luxe"):
+        assert answers(database, model) is None
+        assert answers(database, model, "rival") == theirs.name
+
+
+def test_versions_without_a_brand_answer_to_their_own_name_only(
+    database: Database, publish_one: Publish
+) -> None:
+    version = publish_one(brand="")
+    assert answers(database, "") is None
+    assert answers(database, version.name) == version.name
+
+
+def test_a_name_is_matched_as_a_whole(database: Database, publish_one: Publish) -> None:
+    version = publish_one()
+    for model in (
+        version.name[:-1],
+        version.name + " ",
+        version.name.upper(),
+        "LUXE",
+        "lux",
+        "%",
+        "lux_",
+        "luxe\0",
+    ):
+        assert answers(database, model) is None
+
+
+def test_a_start_loads_the_newest_of_each_brand_newest_first(
+    database: Database, publish_one: Publish
+) -> None:
+    publish_one(brand="a")
+    theirs = publish_one(brand="a", tenant="rival")
+    b = publish_one(brand="b")
+    a = publish_one(brand="a")
+    gone = publish_one(brand="c")
+    publish_one(brand="d", checkpoint=True)
+    delete(database, gone.name)
+    with database.read() as session:
+        assert [row.name for row in resolve.newest_finals(session, 10)] == [a.name, b.name, theirs.name]
+        assert [row.name for row in resolve.newest_finals(session, 1)] == [a.name]
+        assert [row.name for row in resolve.versions_of(session, "rival")] == [theirs.name]

@@ -1,0 +1,137 @@
+"""The queue: one holder at a time, nothing written with an old fence, every end final."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from records import jobs
+from records.database import Database
+from records.jobs import Lease, LeaseLost
+from records.models import CANCELLED, FAILED, RUNNING, SUCCEEDED, Event, Job
+from tests.records.conftest import add_job
+
+
+def claim(database: Database, seconds: float = 30) -> Lease | None:
+    with database.write() as session:
+        claimed = jobs.claim(session, "worker", seconds)
+        return claimed[1] if claimed else None
+
+
+def status(database: Database, job: str) -> str:
+    with database.read() as session:
+        row = jobs.get(session, "acme", job)
+        assert row is not None
+        return row.status
+
+
+def test_the_oldest_job_is_claimed_first(database: Database) -> None:
+    first, second = add_job(database), add_job(database)
+    claimed = [claim(database), claim(database)]
+    assert [lease and lease.job_id for lease in claimed] == [first, second]
+    assert claim(database) is None
+
+
+def test_many_claimers_never_share_a_job(database: Database) -> None:
+    wanted = {add_job(database) for _ in range(12)}
+    got: list[str] = []
+
+    def work() -> None:
+        while (lease := claim(database)) is not None:
+            got.append(lease.job_id)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == sorted(wanted)
+
+
+def test_a_silent_holder_loses_its_job_and_can_write_no_more(database: Database) -> None:
+    job = add_job(database)
+    slept = claim(database, seconds=-1)
+    taken = claim(database)
+    assert slept is not None
+    assert taken is not None
+    assert (taken.job_id, taken.fence) == (job, slept.fence + 1)
+    writes: list[Callable[..., object]] = [
+        lambda session: jobs.held(session, slept, status=RUNNING),
+        lambda session: jobs.renew(session, slept, 30),
+        lambda session: jobs.finish(session, slept, SUCCEEDED, "done", fine_tuned_model="ft:x"),
+    ]
+    for write in writes:
+        with pytest.raises(LeaseLost), database.write() as session:
+            write(session)
+    with database.write() as session:
+        jobs.held(session, taken, status=RUNNING)
+    assert status(database, job) == RUNNING
+
+
+def test_a_renewed_lease_is_not_free(database: Database) -> None:
+    add_job(database)
+    lease = claim(database, seconds=-1)
+    assert lease is not None
+    with database.write() as session:
+        jobs.renew(session, lease, 30)
+    assert claim(database) is None
+
+
+@pytest.mark.parametrize("end", [SUCCEEDED, FAILED])
+def test_an_end_is_final(database: Database, end: str) -> None:
+    job = add_job(database)
+    lease = claim(database)
+    assert lease is not None
+    with database.write() as session:
+        jobs.finish(session, lease, end, "over", trained_tokens=7)
+    assert claim(database) is None
+    for after in (SUCCEEDED, FAILED):
+        with pytest.raises(LeaseLost), database.write() as session:
+            jobs.finish(session, lease, after, "again")
+    with database.write() as session:
+        row = jobs.cancel(session, "acme", job)
+        assert row is not None
+        assert (row.status, row.trained_tokens) == (end, 7)
+        events = session.query(Event).order_by(Event.seq).all()
+        assert [event.message for event in events] == [f"Created fine-tuning job: {job}", "over"]
+        assert events[-1].level == ("error" if end == FAILED else "info")
+
+
+def test_a_cancelled_job_tells_its_worker_at_the_next_write(database: Database) -> None:
+    job = add_job(database)
+    lease = claim(database)
+    assert lease is not None
+    with database.write() as session:
+        assert jobs.get(session, "acme", job)  # a row that the session knew before
+        row = jobs.cancel(session, "acme", job)
+        assert row is not None
+        assert row.status == CANCELLED
+    with pytest.raises(LeaseLost), database.write() as session:
+        jobs.renew(session, lease, 30)
+    assert claim(database) is None
+
+
+def test_nobody_cancels_the_job_of_another_tenant(database: Database) -> None:
+    job = add_job(database)
+    with database.write() as session:
+        assert jobs.cancel(session, "rival", job) is None
+        assert jobs.get(session, "rival", job) is None
+    assert status(database, job) != CANCELLED
+
+
+def test_a_write_that_fails_leaves_nothing(database: Database) -> None:
+    job = add_job(database)
+
+    def fail() -> None:
+        with database.write() as session:
+            jobs.say(session, job, "half")
+            session.flush()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with database.read() as session:
+        assert session.query(Event).count() == 1
+        assert session.query(Job).count() == 1
