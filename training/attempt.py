@@ -54,7 +54,10 @@ def prepare(settings: Settings, journal: Journal) -> Attempt:
     if not base.is_named(job.model):
         raise JobFailed("model_not_found", f"The base model {job.model!r} is not served here.", "model")
     config = adapter.read_config(base.path)
-    renderer = Renderer(adapter.load_tokenizer(base.path))
+    try:
+        renderer = Renderer(adapter.load_tokenizer(base.path))
+    except ValueError as error:
+        raise JobFailed("unsupported_base_model", f"This base cannot be trained: {error}", "model") from error
     inputs = validate(journal, job, settings.home, renderer, adapter.longest(config))
     model = adapter.load_base(base.path, adapter.device())
     model = adapter.attach(model, adapter.rank_for(settings.max_lora_rank), job.seed)

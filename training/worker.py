@@ -9,11 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import random
-import secrets
 import signal
-import socket
 import subprocess
 import time
+from contextlib import suppress
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,7 +22,7 @@ from records.database import Database
 from records.jobs import ACTIVE, FAILED, Lease, LeaseLost
 from records.models import Job
 from records.settings import Settings
-from training import scratch
+from training import owner, scratch
 from training.failure import JobFailed
 from training.process import start, stop
 
@@ -54,7 +53,7 @@ class Worker:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self.settings, self.database = settings, database
-        self.owner = f"{socket.gethostname()[:50]}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.owner = owner.name_of(os.getpid())
         # A plain flag: threading.Event's lock is not safe to take in a signal handler.
         self.stopping = False
 
@@ -75,6 +74,7 @@ class Worker:
 
     def work_once(self) -> bool:
         """Claim one job and see one attempt at it through; False when there was none to claim."""
+        self._free_jobs_of_the_dead()
         with self.database.write() as session:
             claimed = jobs.claim(session, self.owner, self.settings.lease_seconds)
         if claimed is None:
@@ -91,6 +91,20 @@ class Worker:
         with self.database.read() as session:
             scratch.sweep(session, self.settings.home)
         return True
+
+    def _free_jobs_of_the_dead(self) -> None:
+        """End the leases of workers that were killed on this machine, instead of waiting for them."""
+        with self.database.read() as session:
+            held = select(Job.id, Job.fence, Job.lease_owner).where(
+                Job.status.in_(ACTIVE), Job.lease_owner.is_not(None)
+            )
+            dead = [
+                Lease(job, fence) for job, fence, name in session.execute(held) if owner.is_dead(name or "")
+            ]
+        for lease in dead:
+            with suppress(LeaseLost), self.database.write() as session:
+                jobs.held(session, lease, lease_until=None, lease_owner=None)
+                log.warning("Job %s: its worker is gone.", lease.job_id)
 
     def _attempt(self, lease: Lease) -> int:
         """Run the job's process to its end, or to ours; gives its exit status. Raises LeaseLost."""

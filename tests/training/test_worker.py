@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from records import jobs
 from tests.training.place import Place, chats, kill, trainers_of, until
-from training import scratch, worker
+from training import owner, scratch, worker
 from training.worker import Worker
 
 LONG = {"n_epochs": 30, "batch_size": 2}
@@ -114,6 +115,30 @@ def test_a_job_that_takes_its_workers_with_it_is_given_up(place: Place) -> None:
         place.claim(seconds=0.0)
     assert Worker(settings, place.database).work_once()
     assert place.job(job_id).status == jobs.FAILED
+
+
+def test_a_job_whose_worker_died_on_this_machine_need_not_wait_for_the_lease(place: Place) -> None:
+    job_id = place.submit(place.upload(b"no\n"))
+    gone = subprocess.Popen(["sleep", "60"])
+    with place.database.write() as session:
+        assert jobs.claim(session, owner.name_of(gone.pid), 3600)
+    one = Worker(place.settings, place.database)
+    assert not one.work_once(), "as long as it lives the job is its own"
+    gone.kill()
+    gone.wait()
+    assert one.work_once()
+    assert place.job(job_id).status == jobs.FAILED
+
+
+@pytest.mark.parametrize("name", ["", "test", "elsewhere:1:1", f"{owner.name_of(1).split(':')[0]}:x"])
+def test_of_other_machines_workers_nothing_is_known(name: str) -> None:
+    assert not owner.is_dead(name)
+
+
+def test_a_later_process_with_the_same_number_is_another_worker() -> None:
+    machine, pid, started = owner.name_of(os.getpid()).split(":")
+    assert not owner.is_dead(f"{machine}:{pid}:{started}")
+    assert owner.is_dead(f"{machine}:{pid}:{int(started) - 1}")
 
 
 def test_a_worker_without_a_job_does_nothing(place: Place) -> None:
