@@ -26,7 +26,7 @@ def side_by_side(client: OpenAI, base: str, seed: int, console: Console) -> None
             table.add_row("customer", case.message, "", end_section=True)
             for label, arm in zip(labels, arms, strict=True):
                 reply = stream(client, arm, case.message)
-                table.add_row(label, reply.text, f"{reply.prompt_tokens} tokens in")
+                table.add_row(label, " ".join(reply.text.split()), f"{reply.prompt_tokens} tokens in")
             console.print(table, highlight=False, markup=False)
 
 

@@ -32,7 +32,7 @@ def run(command: list[str], live_server: LiveServer, folder: Path, wait_s: float
 @pytest.fixture
 def training_file(tmp_path: Path) -> Path:
     """Few examples: these tests are about the loop, not about what is learnt."""
-    return write_chats(tmp_path / "luxe.train.jsonl", BRANDS["luxe"].cases("train", 40))
+    return write_chats(tmp_path / "luxe.train.jsonl", BRANDS["luxe"].cases("train", 12))
 
 
 def assert_loop(output: str, brand: str) -> None:
