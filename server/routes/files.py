@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, BinaryIO, Literal
 
 import anyio
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, JSONResponse
 
-from records import dataset, files, pages
-from records.dataset import MAX_LINE_BYTES
+from records import files, pages
 from records.models import File
 from server import shapes
 from server.auth import CurrentTenant
 from server.engine.base import RequestRefused
 from server.errors import INVALID, invalid, missing
 from server.house import Here, House
+from server.training_file import check_training
 from server.upload import Form, read_form
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
@@ -32,6 +31,8 @@ async def create(request: Request, tenant: CurrentTenant, house: Here) -> JSONRe
     with house.blobs.draft() as draft:
         form = await read_form(request, draft)
         purpose, seconds = _purpose(form), _keep_seconds(form)
+        if purpose == "fine-tune":
+            await check_training(draft, house.heavy)
         row = await anyio.to_thread.run_sync(
             _keep, house, tenant, draft, str(form.filename), purpose, seconds, limiter=house.heavy
         )
@@ -120,9 +121,7 @@ def _keep_seconds(form: Form) -> int | None:
 def _keep(
     house: House, tenant: str, draft: BinaryIO, filename: str, purpose: str, seconds: int | None
 ) -> File:
-    """Check, sync, name, record: what was acknowledged is on disk."""
-    if purpose == "fine-tune":
-        _check_training(draft)
+    """Sync, name, record: what was acknowledged is on disk."""
     sha256, size = house.blobs.seal(draft)
     if size == 0:
         raise invalid("The file is empty.", "file", "invalid_value")
@@ -137,21 +136,3 @@ def _keep(
             purpose=purpose,
             keep_seconds=seconds,
         )
-
-
-def _check_training(draft: BinaryIO) -> None:
-    """Raises RequestRefused that names the lines. Too few examples is the job's finding, as at OpenAI."""
-    draft.seek(0)
-    good, bad = dataset.check(_lines(draft))
-    if bad:
-        raise invalid(f"Invalid training data. {' '.join(map(str, bad))}", "file", "invalid_file_format")
-    if not good:
-        raise invalid("Invalid training data. The file holds no example.", "file", "invalid_file_format")
-
-
-def _lines(draft: BinaryIO) -> Iterator[bytes]:
-    """Lines, none held in memory beyond the size at which it is refused anyhow; that one is the last."""
-    while line := draft.readline(MAX_LINE_BYTES + 2):
-        yield line
-        if len(line) > MAX_LINE_BYTES:
-            return

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import threading
+import time
 
 import openai
 import pytest
 
 from records.models import RUNNING, File
+from server.engine.fake import FakeEngine
 from server.follow import sweep
 from tests.server.conftest import EXAMPLE, TRAINING, Running, Stage
 
@@ -61,6 +65,27 @@ def test_the_line_of_bad_training_data_is_named(server: Running) -> None:
 def test_a_file_without_training_data_is_refused(shared: Running, content: bytes, said: str) -> None:
     with pytest.raises(openai.BadRequestError, match=said):
         shared.upload(content=content)
+
+
+def test_a_large_file_is_checked_to_its_last_line_while_streams_flow_on(serve: Stage) -> None:
+    server = serve(FakeEngine(word_seconds=0.01))
+    content = (LINE + b"\n") * 100_000 + b"{nonsense"
+    refused: list[openai.BadRequestError] = []
+
+    def upload() -> None:
+        with pytest.raises(openai.BadRequestError, match="Line 100001: ") as caught:
+            server.upload(content=content)
+        refused.append(caught.value)
+
+    thread = threading.Thread(target=upload)
+    thread.start()
+    gaps = []
+    while thread.is_alive():
+        stream = server.client().completions.create(model="tiny", prompt="word " * 50, stream=True)
+        times = [time.perf_counter() for _ in stream]
+        gaps += [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert refused
+    assert sorted(gaps)[len(gaps) // 2] < 0.03
 
 
 def test_few_examples_are_for_the_job_to_judge(server: Running) -> None:
