@@ -66,8 +66,8 @@ class Worker:
         while not self.stopping:
             try:
                 worked = self.work_once()
-            except SQLAlchemyError:
-                log.exception("The database did not answer; trying again.")
+            except (SQLAlchemyError, OSError):
+                log.exception("The database or the disk did not answer; trying again.")
                 worked = False
             if not worked:
                 time.sleep(IDLE_SECONDS * random.uniform(0.5, 1.0))
