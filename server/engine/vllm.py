@@ -30,6 +30,7 @@ class VllmEngine:
 
     def __init__(self, settings: Settings, base: Base, flags: Sequence[str] = ()) -> None:
         self._flags = [*_flags(settings, base), *flags]
+        self._small = base.slug == "tiny"
         self._client: Any = None
         self._handlers: Any = None
         self._requests: dict[str, Any] = {}
@@ -43,6 +44,7 @@ class VllmEngine:
         before = descendants()
         try:
             loop = asyncio.get_running_loop()
+            _set_defaults(self._small)
             self._client, arguments = await loop.run_in_executor(self._starter, _launch, self._flags)
             self._handlers = await _handlers(self._client, arguments)
         except Exception as error:
@@ -130,11 +132,17 @@ def _flags(settings: Settings, base: Base) -> list[str]:
     return flags
 
 
-def _launch(flags: list[str]) -> tuple[Any, Any]:
-    """Import vLLM and start its processes; (engine client, parsed arguments). Blocks."""
+def _set_defaults(small: bool) -> None:
+    """vLLM's own variables, where its defaults do not suit a server; what the user has set stays."""
     # The base is on disk by now, and adapters are absolute paths: the engine has no reason to call out.
     for name in ("HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK"):
         os.environ.setdefault(name, "1")
+    # GiB, on CPU. Unset, vLLM asks for 92% of the machine's memory and fails when others use some of it.
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1" if small else "4")
+
+
+def _launch(flags: list[str]) -> tuple[Any, Any]:
+    """Import vLLM and start its processes; (engine client, parsed arguments). Blocks."""
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
     from vllm.usage.usage_lib import UsageContext
