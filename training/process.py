@@ -68,5 +68,8 @@ def environment(settings: Settings) -> dict[str, str]:
     """This process's environment with `settings` in it as variables: not on the command line, where any
     user of the machine could read a database password. The admin key is none of a job's business."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    # Threads that wait for each other by spinning steal the core from whoever they wait for: beside a busy
+    # process 594 tokens/s instead of 3,556 (2 cores).
+    kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     values = settings.model_dump(mode="json", exclude={"admin_key"}, exclude_none=True)
     return kept | {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
