@@ -224,3 +224,17 @@ class TestVllm(Contract):
     @pytest.fixture
     def engine(self, real_engine: Engine) -> Engine:
         return real_engine
+
+    async def test_a_schema_is_kept_to(self, engine: Engine) -> None:
+        """A schema without room for blanks: a small model may else go on with them to its limit."""
+        asked = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": ["yes", "no"]}}}
+        answer = await one(engine, Kind.CHAT, response_format=asked, max_tokens=40)
+        assert json.loads(text(Kind.CHAT, answer["choices"][0])) in ("yes", "no")
+
+    async def test_completions_give_log_probabilities_in_the_shape_of_openai(self, engine: Engine) -> None:
+        answer = await one(engine, Kind.COMPLETION, logprobs=2, max_tokens=4)
+        assert len(answer["choices"][0]["logprobs"]["tokens"]) == 4
+
+    async def test_an_answer_without_tools_has_no_list_of_calls(self, engine: Engine) -> None:
+        answer = await one(engine, Kind.CHAT)
+        assert not set(answer["choices"][0]["message"]) - {"role", "content", "refusal"}
