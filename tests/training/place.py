@@ -48,7 +48,7 @@ class Place:
         for process in self.workers:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-                process.wait(10)
+                process.wait(30)
         self.database.close()
 
     def upload(self, content: bytes | Sequence[dict[str, Any]]) -> str:
@@ -133,7 +133,7 @@ class Place:
             return list(session.scalars(select(kind).where(where).order_by(kind.seq)))  # type: ignore[attr-defined]
 
 
-def until(true: Callable[[], Any], seconds: float = 60.0) -> None:
+def until(true: Callable[[], Any], seconds: float = 180.0) -> None:
     """Wait for something that another process brings about."""
     end = time.monotonic() + seconds
     while not true():
