@@ -1,7 +1,7 @@
 """JSON as its standard says it, of text that can be written down again: for request bodies and file lines.
 
 Python's own parser also takes NaN and Infinity, UTF-16, and halves of surrogate pairs, which fail later and
-deeper, in a tokenizer or a database.
+deeper, in a tokenizer or a database. Depth is bounded too: whoever walks the value later may recurse.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import re
 from typing import Any, NoReturn
 
+MAX_DEPTH = 100
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -22,12 +23,14 @@ def loads(raw: bytes) -> Any:
     try:
         text = raw.decode()
         value = json.loads(text, parse_constant=_no_constant)
+        if text.count("[") + text.count("{") > MAX_DEPTH and _too_deep(value):
+            raise NotJson(f"nested deeper than {MAX_DEPTH} levels")
         if _HALF_PAIR.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise NotJson(f"{error.msg} at character {error.pos}") from None
     except RecursionError:
-        raise NotJson("nested too deep") from None
+        raise NotJson(f"nested deeper than {MAX_DEPTH} levels") from None
     except UnicodeDecodeError:
         raise NotJson("not UTF-8 text; save it as UTF-8") from None
     except UnicodeEncodeError:
@@ -37,6 +40,21 @@ def loads(raw: bytes) -> Any:
     except ValueError:
         raise NotJson("a number has too many digits") from None
     return value
+
+
+def _too_deep(value: Any) -> bool:
+    """Whether containers lie in more than MAX_DEPTH levels; goes level by level, so it needs no stack."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return any(isinstance(item, dict | list) for item in level)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -46,7 +46,7 @@ class Retry:
                 f"Idempotency-Key must have 1 to {MAX_KEY} printable characters.", "idempotency-key"
             )
         count = headers.get("x-stainless-retry-count", "0")
-        return cls(hashlib.sha256(canonical).hexdigest(), key, count.isdigit() and int(count[:9]) > 0)
+        return cls(hashlib.sha256(canonical).hexdigest(), key, count.isdecimal() and int(count[:9]) > 0)
 
 
 def create_once(house: House, tenant: str, asked: JobRequest, retry: Retry) -> Job:

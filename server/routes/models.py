@@ -40,6 +40,7 @@ def retrieve(model: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
         row = resolve.version_for(session, tenant, model)
     if row is None:
         raise unknown_model(model)
+    house.catalog.version_of(row)  # what cannot answer here is not there
     return JSONResponse(shapes.model(model, row.created_at, tenant))
 
 

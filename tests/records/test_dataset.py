@@ -69,7 +69,7 @@ def test_what_openai_takes_is_taken(good: bytes) -> None:
         (line(USER, GOOD, tools=[{"x": "\udc00"}]), "surrogate"),
         (line(USER, GOOD, tools=[{"x": float("nan")}]), "NaN"),
         (line(USER, GOOD).replace(b'"Hi"', b"9" * 5000), "too many digits"),
-        (b"[" * 100_000, "nested too deep"),
+        (b"[" * 100_000, "nested deeper"),
     ],
 )
 def test_each_fault_names_its_line_and_place(bad: bytes, said: str) -> None:

@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Running:
     app: FastAPI
     root: str
     keys: dict[str, str]
+    _clients: dict[str, OpenAI] = field(default_factory=dict)
+    _https: dict[str | None, httpx.Client] = field(default_factory=dict)
 
     @property
     def house(self) -> House:
@@ -51,11 +53,17 @@ class Running:
         return self.house.engine
 
     def client(self, tenant: str = "acme") -> OpenAI:
-        return OpenAI(base_url=f"{self.root}/v1", api_key=self.keys[tenant], timeout=20, max_retries=0)
+        if tenant not in self._clients:
+            self._clients[tenant] = OpenAI(
+                base_url=f"{self.root}/v1", api_key=self.keys[tenant], timeout=20, max_retries=0
+            )
+        return self._clients[tenant]
 
     def http(self, tenant: str | None = "acme") -> httpx.Client:
-        headers = {"Authorization": f"Bearer {self.keys[tenant]}"} if tenant else {}
-        return httpx.Client(base_url=self.root, headers=headers, timeout=20)
+        if tenant not in self._https:
+            headers = {"Authorization": f"Bearer {self.keys[tenant]}"} if tenant else {}
+            self._https[tenant] = httpx.Client(base_url=self.root, headers=headers, timeout=20, verify=False)
+        return self._https[tenant]
 
     def upload(self, tenant: str = "acme", content: bytes = TRAINING, purpose: Any = "fine-tune") -> str:
         return self.client(tenant).files.create(file=("train.jsonl", content), purpose=purpose).id
@@ -142,7 +150,7 @@ class Stage:
 
     def __init__(self, folder: Path, prepared: tuple[Path, dict[str, str]]) -> None:
         self.folder, self.prepared = folder, prepared
-        self.started: list[tuple[uvicorn.Server, threading.Thread, Database]] = []
+        self.started: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def __call__(self, engine: FakeEngine | None = None, *, ready: bool = True, **given: Any) -> Running:
         """A server with these settings; with `ready`, it chats on return."""
@@ -155,31 +163,49 @@ class Stage:
         database = Database(config.url)
         app = create_app(config, engine or FakeEngine(), database, a_base(self.folder))
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=3))
-        thread = threading.Thread(target=server.run)
+
+        def run() -> None:
+            server.run()
+            database.close()
+
+        thread = threading.Thread(target=run)
         thread.start()
+        self.started.append((server, thread))
         until(lambda: server.started)
-        self.started.append((server, thread, database))
         port = server.servers[0].sockets[0].getsockname()[1]
         running = Running(app, f"http://127.0.0.1:{port}", keys)
         if ready:
             until(lambda: running.house.keeper.ready)
         return running
 
-    def stop(self) -> None:
-        for server, _, _ in self.started:
+    def ask_to_stop(self) -> list[threading.Thread]:
+        for server, _ in self.started:
             server.should_exit = True
-        for _, thread, database in self.started:
+        return [thread for _, thread in self.started]
+
+    def stop(self) -> None:
+        for thread in self.ask_to_stop():
             thread.join(10)
             assert not thread.is_alive(), "the server did not stop"
-            database.close()
-        self.started.clear()
+
+
+@pytest.fixture(scope="session")
+def stopping() -> Iterator[list[threading.Thread]]:
+    """Servers on their way out: nobody waits for one, but by the end all must have stopped."""
+    threads: list[threading.Thread] = []
+    yield threads
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive(), "a server did not stop"
 
 
 @pytest.fixture
-def serve(tmp_path: Path, prepared: tuple[Path, dict[str, str]]) -> Iterator[Stage]:
+def serve(
+    tmp_path: Path, prepared: tuple[Path, dict[str, str]], stopping: list[threading.Thread]
+) -> Iterator[Stage]:
     stage = Stage(tmp_path, prepared)
     yield stage
-    stage.stop()
+    stopping += stage.ask_to_stop()
 
 
 @pytest.fixture

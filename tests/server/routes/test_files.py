@@ -58,7 +58,7 @@ def test_the_line_of_bad_training_data_is_named(server: Running) -> None:
         (b'{"prompt": "a", "completion": "b"}', "Line 1"),
         (b"x" * 5_000_000, "Line 1: longer than"),
         (b'{"messages": [{"role": "user", "content": "no answer"}]}', "nothing to learn"),
-        (b"[" * 100_000, "nested too deep"),
+        (b"[" * 100_000, "nested deeper"),
     ],
     ids=["empty", "blank", "not utf-8", "wrong type", "legacy form", "one huge line", "no answer", "deep"],
 )

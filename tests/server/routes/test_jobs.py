@@ -164,6 +164,12 @@ def test_one_idempotency_key_is_one_job_even_at_the_same_time(server: Running) -
     assert len(set(seen)) == count(server) == 1
 
 
+@pytest.mark.parametrize("header", ["²", "-1", "x", "", "9" * 500, "0"])
+def test_an_odd_retry_count_is_no_error(server: Running, header: str) -> None:
+    headers: Any = {"x-stainless-retry-count": header.encode("latin-1")}
+    assert create(server, headers).status_code == 200
+
+
 def test_an_idempotency_key_for_another_body_is_refused(server: Running) -> None:
     file = server.upload()
     create(server, {"idempotency-key": "k1"}, training_file=file)

@@ -24,7 +24,7 @@ def test_a_client_uploads_trains_follows_and_chats(server: Running) -> None:
     assert {"tiny", "luxe", version} == {model.id for model in client.models.list()}
 
 
-def test_a_publication_answers_its_brand_within_a_second(server: Running) -> None:
+def test_a_publication_answers_its_brand_within_two_seconds(server: Running) -> None:
     server.publish("luxe", seed=1)
     client = server.client()
     until(lambda: "luxe" in {model.id for model in client.models.list()})
@@ -38,5 +38,5 @@ def test_a_publication_answers_its_brand_within_a_second(server: Running) -> Non
             ).model
         )
     )
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 2.0
     assert server.engine.loads.count(newer) == 1

@@ -49,12 +49,13 @@ def test_a_deleted_version_answers_no_more_and_leaves_the_engine(server: Running
 
 def test_a_stream_outlives_the_deletion_of_its_version(server: Running) -> None:
     version = server.publish("luxe")
-    server.engine.word_seconds = 0.05
+    server.engine.word_seconds = 0.5
     stream = server.client().chat.completions.create(model=version, messages=HELLO, stream=True)
     next(stream)
     server.client().models.delete(version)
     time.sleep(0.05)
     assert version in server.engine.resident
+    server.engine.word_seconds = 0
     assert (
         "".join(chunk.choices[0].delta.content or "" for chunk in stream) == f"{version} heard: hello there"
     )
