@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -71,11 +72,11 @@ class WorkerKeeper:
 class Server(uvicorn.Server):
     """uvicorn's server, that says where it listens (the port may have been 0) once it does."""
 
-    async def startup(self, sockets: list[object] | None = None) -> None:
-        await super().startup(sockets=sockets)  # type: ignore[arg-type]
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
         for listener in self.servers:
-            for socket in listener.sockets:
-                host, port = socket.getsockname()[:2]
+            for bound in listener.sockets:
+                host, port = bound.getsockname()[:2]
                 options.errors.print(
                     f"chorus: listening on http://{host}:{port}/v1 (ready when /readyz says 200)"
                 )

@@ -73,9 +73,11 @@ def frame(text: str) -> bytes:
 
 
 def error_frame(frame: str) -> bytes:
-    """vLLM's SSE error frame as OpenAI's."""
-    error = json.loads(frame.removeprefix("data: "))["error"]
-    shown = {"message": plain(str(error["message"])), "type": "server_error", "param": None, "code": None}
+    """vLLM's SSE error frame as OpenAI's; what vLLM says to its operators goes no further."""
+    lasting = json.loads(frame.removeprefix("data: "))["error"].get("code") != 503
+    message = "The engine failed in the midst of this answer. Send the request again."
+    code = "internal_error" if lasting else "server_is_overloaded"
+    shown = {"message": message, "type": "server_error", "param": None, "code": code}
     return b"data: " + json.dumps({"error": shown}).encode() + b"\n\n"
 
 
