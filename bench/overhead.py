@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import statistics
 import tempfile
 import time
@@ -17,6 +18,7 @@ from adapters import base
 from adapters.modules import SERVED_LINEARS
 from bench import load, report, servers
 from bench.load import Round
+from server.engine.vllm import COMPACT_JSON
 
 WORDS, TOKENS = 100, 64
 SETTLE_SECONDS = 0.5
@@ -31,6 +33,7 @@ def flags() -> list[str]:
         *("--enable-lora", "--max-lora-rank", "32", "--max-loras", "16", "--max-cpu-loras", "64"),
         *("--lora-target-modules", *SERVED_LINEARS),
         *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
+        *("--structured-outputs-config", json.dumps(COMPACT_JSON)),
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from server.engine.base import AdapterRefused, EngineUnavailable, Kind, Version
 from server.engine.processes import descendants, end
 
 STOP_SECONDS = 3
+COMPACT_JSON = {"backend": "xgrammar", "disable_any_whitespace": True}
 
 
 class VllmEngine:
@@ -129,6 +131,8 @@ def _flags(settings: Settings, base: Base) -> list[str]:
     ]
     if base.slug == "tiny":
         flags += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
+        # So small a model, held to a grammar that allows white space anywhere, may write nothing else.
+        flags += ["--structured-outputs-config", json.dumps(COMPACT_JSON)]
     return flags
 
 
