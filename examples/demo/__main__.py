@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -61,6 +62,8 @@ def main() -> int:
     """Runs the demo; the exit code."""
     options = arguments()
     console = Console()
+    # Else a SIGTERM would end the demo and leave its server running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
     server: Server | None = None
     try:
