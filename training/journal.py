@@ -1,7 +1,7 @@
 """All that a running job writes to the rows: each method is one transaction that opens with the fence.
 
 A method raises LeaseLost when the job was cancelled or another worker has it; then nothing was written.
-Called by run.py.
+Called by attempt.py, inputs.py and progress.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from adapters import publish
 from records import files, jobs
 from records.blobs import Blobs
 from records.database import Database
-from records.models import Checkpoint, Event, Job, new_id
+from records.models import Checkpoint, Event, File, Job, new_id
 from training.checkpoint import Saved
 from training.failure import JobFailed
 
@@ -48,9 +48,12 @@ class Journal:
             jobs.say(session, job.id, message, level=level)
 
     def blob(self, file_id: str, param: str) -> str:
-        """sha256 of one of the tenant's files. Raises JobFailed when it is gone."""
+        """sha256 of one of the tenant's files, expired or not: while a job needs it, the sweep leaves it.
+
+        Raises JobFailed when it is gone.
+        """
         with self.write() as (session, job):
-            row = files.get(session, job.tenant, file_id)
+            row = session.scalar(select(File).where(File.id == file_id, File.tenant == job.tenant))
         if row is None:
             raise JobFailed("file_not_found", f"File {file_id} is gone; upload it again.", param)
         return row.sha256
@@ -67,11 +70,13 @@ class Journal:
             jobs.say(session, job.id, message, type="metrics", data=data)
 
     def checkpoint(self, saved: Saved) -> None:
-        """The rows of a stored checkpoint, unless they are there; the next attempts count from one again."""
-        with self.write(attempts=1) as (session, job):
+        """The rows of a stored checkpoint, unless they are there. A new one is progress: this attempt and
+        those after it count from one again, and a job that only crashes runs out of attempts."""
+        with self.write() as (session, job):
             here = select(Checkpoint.id).where(Checkpoint.job_id == job.id, Checkpoint.step == saved.step)
             if session.scalar(here) is not None:
                 return
+            job.attempts = 1
             version = publish.record(
                 session, saved.read(), saved.sha256, tenant=job.tenant, brand=job.brand, checkpoint=True
             )
