@@ -107,6 +107,11 @@ def weights(model: Any) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in found.items()}
 
 
+def is_finite(model: Any) -> bool:
+    """Whether the LoRA holds numbers only, also in the type that `save` writes."""
+    return all(bool(parameter.bfloat16().isfinite().all()) for parameter in trained(model))
+
+
 def restore(model: Any, tensors: dict[str, Tensor]) -> None:
     """Put `weights` back."""
     set_peft_model_state_dict(model, tensors)

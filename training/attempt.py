@@ -20,7 +20,7 @@ from records.database import Database
 from records.jobs import RUNNING, Lease
 from records.models import Job
 from records.settings import Settings
-from training import adapter, auto, loop
+from training import adapter, auto, flat, loop
 from training.chat import Renderer
 from training.checkpoint import Folder, Saved, State
 from training.failure import JobFailed
@@ -45,6 +45,14 @@ def run(settings: Settings, lease: Lease) -> None:
         journal.fail(failure)
     finally:
         database.close()
+
+
+def diverged(step: int) -> JobFailed:
+    return JobFailed(
+        "training_diverged",
+        f"The loss is not a number at step {step}; lower learning_rate_multiplier.",
+        "hyperparameters",
+    )
 
 
 def prepare(settings: Settings, journal: Journal) -> Attempt:
@@ -119,19 +127,22 @@ class Attempt:
         )
 
     def count(self, step: loop.Step) -> None:
-        """Enter a step into the state. Raises JobFailed when its loss is no number."""
-        if not math.isfinite(step.train.loss):
-            raise JobFailed(
-                "training_diverged",
-                f"The loss is not a number at step {step.step}; lower learning_rate_multiplier.",
-                "hyperparameters",
-            )
+        """Enter a step into the state. Raises JobFailed when one of its losses is no number."""
+        for score in (step.train, step.valid, step.full_valid):
+            if score is not None and not math.isfinite(score.loss):
+                raise diverged(step.step)
         self.state.step, self.state.tokens = step.step, self.state.tokens + step.tokens
         self.state.rows.append(step.metrics())
 
     def checkpoint(self) -> None:
-        """Publish the adapter as it is now: its folder, then the state to go on from, then the rows."""
+        """Publish the adapter as it is now: its folder, then the state to go on from, then the rows.
+
+        Raises JobFailed when the last update ruined it: without held-out examples no loss has shown that.
+        """
         state, metrics = self.state, self.state.rows[-1]
+        seen = flat.evaluate(self.model, self.inputs.train[:1], adapter.device(), 1)
+        if not (adapter.is_finite(self.model) and math.isfinite(seen.loss)):
+            raise diverged(state.step)
         manifest = self.manifest(metrics)
         draft = self.folder.draft(state.step)
         adapter.save(self.model, draft, self.base.slug)

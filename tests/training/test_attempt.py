@@ -131,6 +131,21 @@ def test_a_loss_that_is_no_number_ends_the_job(place: Place) -> None:
     assert "lower learning_rate_multiplier" in error["message"]
 
 
+@pytest.mark.parametrize("held_out", [True, False])
+def test_an_update_that_ruins_the_adapter_is_not_published(place: Place, held_out: bool) -> None:
+    validation = place.upload(chats(4)) if held_out else None
+    job_id = place.submit(
+        place.upload(chats(16)), validation, n_epochs=1, batch_size=16, learning_rate_multiplier=1e30
+    )
+    place.work()
+    error = place.job(job_id).error
+    assert error is not None
+    assert (error["code"], error["param"]) == ("training_diverged", "hyperparameters")
+    assert place.checkpoints(job_id) == []
+    told = [event.data for event in place.events(job_id) if event.data]
+    assert "NaN" not in json.dumps(told)
+
+
 def test_auto_holds_examples_back_and_stops_when_their_loss_rises(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
