@@ -48,6 +48,18 @@ class ToolCall(_Strict):
     function: Function
 
 
+class Signature(_Strict):
+    name: str = Field(min_length=1, max_length=64)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None  # a JSON schema
+    strict: bool | None = None
+
+
+class OfferedTool(_Strict):
+    type: Literal["function"]
+    function: Signature
+
+
 class Prompted(_Strict):
     role: Literal["system", "developer", "user"]
     content: Content
@@ -82,7 +94,7 @@ class Example(_Strict):
     """One conversation: loss falls on its assistant messages with weight 1."""
 
     messages: list[Message] = Field(min_length=1)
-    tools: list[dict[str, Any]] | None = Field(None, max_length=128)
+    tools: list[OfferedTool] | None = Field(None, max_length=128)
     parallel_tool_calls: bool = True
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ import jinja2
 from jinja2 import nodes
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
-from records.dataset import Assistant, Content, Example, Message, Prompted, Tool
+from records.dataset import Assistant, Content, Example, Message, Prompted, Signature, Tool
 
 
 class Renderer:
@@ -77,12 +77,12 @@ def tools_of(example: Example) -> list[dict[str, Any]] | None:
     """The tools as vLLM's request model writes them: its own fields, in its order, absent ones as null."""
     if not example.tools:
         return None
-    return [{"type": "function", "function": _function(tool.get("function", tool))} for tool in example.tools]
+    return [{"type": "function", "function": _function(tool.function)} for tool in example.tools]
 
 
-def _function(given: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: given.get(name) for name in ("name", "description", "parameters")}
-    return kept | {name: given[name] for name in ("strict", "defer_loading") if given.get(name) is not None}
+def _function(given: Signature) -> dict[str, Any]:
+    told = {"name": given.name, "description": given.description, "parameters": given.parameters}
+    return told if given.strict is None else told | {"strict": given.strict}
 
 
 def _texts(content: Content | None) -> list[str]:

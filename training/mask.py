@@ -69,9 +69,9 @@ def _texts(example: Example, line: int, renderer: Renderer) -> list[tuple[str, l
     One text as a rule. Templates that show the last answer differently from earlier ones (Qwen3 drops the
     thoughts of earlier turns) get a text per answer: each then looks exactly as it will when served.
     """
-    messages, tools = renderer.messages(example), tools_of(example)
     answers: list[tuple[str, Span]] = []
     try:
+        messages, tools = renderer.messages(example), tools_of(example)
         for index, message in enumerate(example.messages):
             if not isinstance(message, Assistant) or not message.weight:
                 continue
@@ -84,7 +84,9 @@ def _texts(example: Example, line: int, renderer: Renderer) -> list[tuple[str, l
                     "that its own generation prompt cannot lead to, so it cannot be learnt.",
                 )
             answers.append((after, (len(before), len(after))))
-    except (jinja2.TemplateError, TypeError, IndexError) as error:
+    except InvalidLine:
+        raise
+    except (jinja2.TemplateError, TypeError, LookupError, AttributeError, ValueError) as error:
         raise InvalidLine(line, f"the base model's chat template refuses it: {error}.") from None
     last = answers[-1][0]
     if all(last.startswith(text) for text, _ in answers):

@@ -22,6 +22,10 @@ def line(*messages: dict[str, Any], **more: Any) -> bytes:
     return json.dumps({"messages": list(messages), **more}).encode()
 
 
+def tool(**function: Any) -> dict[str, Any]:
+    return {"type": "function", "function": function}
+
+
 @pytest.mark.parametrize(
     "good",
     [
@@ -39,6 +43,7 @@ def line(*messages: dict[str, Any], **more: Any) -> bytes:
             tools=[{"type": "function", "function": {"name": "look"}}],
             parallel_tool_calls=False,
         ),
+        line(USER, GOOD, tools=[tool(name="look", description=None, parameters={}, strict=None)]),
     ],
 )
 def test_what_openai_takes_is_taken(good: bytes) -> None:
@@ -66,6 +71,13 @@ def test_what_openai_takes_is_taken(good: bytes) -> None:
         (b"\xff" + line(USER, GOOD), "UTF-8"),
         (json.dumps({"messages": [USER, GOOD]}).encode("utf-16-le"), "not JSON"),
         (line({"role": "user", "content": "\ud800"}, GOOD), "surrogate"),
+        (line(USER, GOOD, tools=[{"nonsense": 1}]), "tools.0.type"),
+        (line(USER, GOOD, tools=[{"type": "function", "function": "look"}]), "tools.0.function"),
+        (line(USER, GOOD, tools=[{"type": "function", "function": None}]), "tools.0.function"),
+        (line(USER, GOOD, tools=[tool(parameters={})]), "tools.0.function.name"),
+        (line(USER, GOOD, tools=[tool(name="")]), "tools.0.function.name"),
+        (line(USER, GOOD, tools=[tool(name="look", parameters=[])]), "tools.0.function.parameters"),
+        (line(USER, GOOD, tools=[tool(name="look", colour="red")]), "tools.0.function.colour"),
         (line(USER, GOOD, tools=[{"x": "\udc00"}]), "surrogate"),
         (line(USER, GOOD, tools=[{"x": float("nan")}]), "NaN"),
         (line(USER, GOOD).replace(b'"Hi"', b"9" * 5000), "too many digits"),

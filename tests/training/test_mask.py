@@ -146,6 +146,12 @@ def test_what_the_template_refuses_is_refused_by_line() -> None:
         encoded(renderer, user("1?"), assistant("A."))
 
 
+@pytest.mark.parametrize("stumbles", ["'a'.index('b')", "'{a}'.format()", "none | dictsort"])
+def test_a_template_that_stumbles_over_an_example_names_its_line(stumbles: str) -> None:
+    with pytest.raises(InvalidLine, match=r"^Line 7: the base model's chat template refuses it"):
+        encoded(with_template(f"{{{{ {stumbles} }}}}"), user("1?"), assistant("A."))
+
+
 WORDS = st.text(min_size=1, max_size=40).filter(lambda words: words.isprintable() and "<|" not in words)
 
 
