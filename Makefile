@@ -19,7 +19,8 @@ $(VENV)/.installed: requirements/cpu.txt pyproject.toml
 	@echo "Installing into $(VENV) (about two minutes) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
 		|| { echo "Chorus needs Python 3.11 or 3.12; set PYTHON=/path/to/python3.11"; exit 1; }
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV) \
+		|| { rm -rf $(VENV); echo "Python has no venv: apt-get install python3-venv"; exit 1; }
 	@$(PIP) -r requirements/cpu.txt
 	@$(PIP) --no-build-isolation --editable .
 	@$(PY) -c 'import torch' 2>/dev/null || { echo "The torch that pip found here is a CUDA build without its libraries. Set \

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 CHUNK = 1 << 20
+DRAFT_SECONDS = 24 * 3600
 
 
 class Blobs:
@@ -52,6 +54,13 @@ class Blobs:
             os.link(draft.name, target)
         sync_folder(target.parent)
         sync_folder(self.root)
+
+    def sweep(self) -> None:
+        """Remove drafts that nobody has written to for DRAFT_SECONDS: a kill in mid-upload leaves them."""
+        for draft in self.incoming.glob("*"):
+            with suppress(FileNotFoundError):
+                if draft.stat().st_mtime < time.time() - DRAFT_SECONDS:
+                    draft.unlink()
 
     def remove(self, sha256: str) -> None:
         """Forget a blob that no row names any more."""

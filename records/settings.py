@@ -11,9 +11,9 @@ import tomllib
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,6 +23,13 @@ from pydantic_settings import (
 
 PREFIX = "CHORUS_"
 TOML = Path("chorus.toml")
+SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM's own list
+
+
+def _served(rank: int) -> int:
+    if rank not in SERVED_RANKS:
+        raise ValueError(f"use one of {', '.join(map(str, SERVED_RANKS))}")
+    return rank
 
 
 class UnknownSetting(ValueError):
@@ -44,7 +51,9 @@ class Settings(BaseSettings):
         8000, ge=0, le=65535, description="Port that the server listens on; 0 picks a free one."
     )
     admin_key: SecretStr | None = Field(None, description="Opens /admin/v1 and /metrics when set.")
-    max_lora_rank: int = Field(32, description="Largest adapter rank that the engine serves.")
+    max_lora_rank: Annotated[int, AfterValidator(_served)] = Field(
+        32, description="Largest adapter rank that the engine serves (a value that vLLM has)."
+    )
     max_loras: int = Field(16, ge=1, description="Adapters that one engine step can mix (slots).")
     max_cpu_loras: int = Field(64, ge=1, description="Adapters kept in CPU memory.")
     max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest upload, in bytes.")

@@ -93,7 +93,7 @@ class Catalog:
 
     def serves(self, row: Row) -> bool:
         """Whether the version was made for the base model that is served here."""
-        return Manifest.model_validate(row.manifest).fits(self.base) is None
+        return resolve.fits(row, self.base)
 
     def version_of(self, row: Row) -> Version:
         """The engine's word for a row. Raises RequestRefused (404) when it was made for another base."""
@@ -185,7 +185,7 @@ class Catalog:
 
     def _look_up(self, tenant: str, model: str) -> Row | None:
         with self.database.read() as session:
-            return resolve.version_for(session, tenant, model)
+            return resolve.version_for(session, tenant, model, self.base)
 
 
 def _gone(version: Version, why: str) -> RequestRefused:

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Iterable
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from records.settings import Settings
@@ -19,6 +20,7 @@ from server.limits import limited
 from server.metrics import Metrics
 
 CLIENT_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+METHOD_NOT_ALLOWED = 405
 UNMATCHED = ("-", "unmatched")  # neither an unknown path nor an odd method may become a label
 
 log = logging.getLogger("chorus.server")
@@ -44,13 +46,16 @@ class Edge:
                     (b"x-request-id", request_id),
                     (b"openai-processing-ms", b"%d" % spent),
                 ]
-                route = scope.get("route")
-                method, path = (scope["method"], route.path) if route is not None else UNMATCHED
-                self.metrics.requests.labels(path, method, f"{message['status'] // 100}xx").inc()
+                route, status = scope.get("route"), message["status"]
+                known = route is not None and status != METHOD_NOT_ALLOWED
+                method, path = (scope["method"], route.path) if known else UNMATCHED
+                self.metrics.requests.labels(path, method, f"{status // 100}xx").inc()
             await send(message)
 
         try:
             await self.app(scope, limited(scope, receive, self.settings), stamped)
+        except ClientDisconnect:
+            return  # in the midst of its upload: nobody is left to answer
         except Exception:
             log.exception("Request %s failed", request_id.decode())
             if started:

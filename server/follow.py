@@ -79,7 +79,8 @@ def _changes(database: Database, known: Stamp, catalog: Catalog) -> tuple[list[R
 
 
 def sweep(database: Database, blobs: Blobs) -> None:
-    """Remove files whose time is over."""
+    """Remove files whose time is over, and drafts of uploads that a kill cut off."""
+    blobs.sweep()
     with database.write() as session:
         for row in files.expired(session, int(time.time())):
             if files.remove(session, row):

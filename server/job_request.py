@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from server.errors import from_validation, invalid
 
 MAX_PAIRS, MAX_KEY, MAX_VALUE = 16, 64, 512
 MAX_SEED = 2**31 - 1
+MAX_MULTIPLIER = 1000
 
 
 def _auto_or(said: str, fits: Callable[[Any], bool]) -> BeforeValidator:
@@ -41,7 +41,8 @@ class Hyperparameters(_Strict):
     n_epochs: Annotated[Any, _whole(50)] = "auto"
     batch_size: Annotated[Any, _whole(256)] = "auto"
     learning_rate_multiplier: Annotated[
-        Any, _auto_or("a number above 0", lambda value: value > 0 and math.isfinite(value))
+        Any,
+        _auto_or(f"a number above 0 and at most {MAX_MULTIPLIER}", lambda value: 0 < value <= MAX_MULTIPLIER),
     ] = "auto"
 
 

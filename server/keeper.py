@@ -98,8 +98,8 @@ class Keeper:
 
     def _newest(self) -> list[Version]:
         with self._database.read() as session:
-            rows = resolve.newest_finals(session, self._catalog.capacity)
-        return [self._catalog.version_of(row) for row in rows if self._catalog.serves(row)]
+            rows = resolve.newest_finals(session, self._catalog.capacity, self._catalog.base)
+        return [self._catalog.version_of(row) for row in rows]
 
     def _down(self, reason: str) -> None:
         self.ready, self.reason = False, reason

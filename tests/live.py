@@ -14,7 +14,13 @@ import httpx
 import psutil
 from openai import OpenAI
 
-ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+# CXX: logprobs must work on a machine without a compiler.
+ENVIRONMENT = {
+    "CXX": "/nonexistent",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+}
 START_SECONDS = 300  # a limit against hanging for ever, not a target
 
 
@@ -47,11 +53,15 @@ class LiveServer:
         return self.chorus("tenants", "create", tenant, "--home", str(self.home)).strip()
 
     def start(self) -> None:
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """Start the process and do not wait."""
         command = [sys.executable, "-m", "cli.main", "serve", "--base", "tiny", "--home", str(self.home)]
         command += ["--port", str(self.port), *self.arguments]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=self._environment(), stdout=log, stderr=log)
-        self.wait_ready()
 
     def wait_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -86,6 +96,17 @@ class LiveServer:
 
     def metrics(self) -> str:
         return httpx.get(f"{self.root}/metrics").text
+
+    def wait_for_engine_process(self) -> None:
+        """Until the engine's first process is there: long before it is ready."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            names = [" ".join(child.cmdline()) for child in psutil.Process(self.process.pid).children()]
+            if any("multiprocessing.spawn" in name or "EngineCore" in name for name in names):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"the engine's process did not come:\n{self.tail()}")
 
     def worker_pid(self) -> int:
         """The training worker's process."""

@@ -249,6 +249,15 @@ def test_after_a_restart_in_mid_job_all_still_answers_and_the_job_goes_on(
     assert say(client, "second").model == done.fine_tuned_model
 
 
+def test_zy_a_server_that_is_stopped_while_it_starts_ends_and_leaves_nothing(live_server: LiveServer) -> None:
+    live_server.stop()
+    live_server.launch()
+    live_server.wait_for_engine_process()
+    left = live_server.stop(signal.SIGTERM)
+    assert not left, f"SIGTERM in mid-start left processes behind: {left}"
+    live_server.start()
+
+
 def test_zz_kill_and_interrupt_leave_no_process_behind(live_server: LiveServer, client: OpenAI) -> None:
     for how in (signal.SIGKILL, signal.SIGINT):
         left = live_server.stop(how)

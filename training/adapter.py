@@ -1,7 +1,7 @@
 """The base model with a LoRA on it, and the LoRA as files that PEFT and the engine load.
 
 Only what the engine serves (vllm/lora/peft_helper.py, 0.32): no bias, no DoRA, no saved modules, plain init,
-a rank from its list. Called by run.py.
+a rank from its list. Called by attempt.py.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from adapters.manifest import CONFIG, WEIGHTS
 from adapters.modules import SERVED_LINEARS
+from records.settings import SERVED_RANKS
 from training import flat
-from training.failure import JobFailed
+from training.failure import UNREADABLE, unsupported_base
 
-SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 PREFERRED_RANK = 16
 ALPHA_PER_RANK = 2
 LONGEST = 8192
@@ -65,8 +66,10 @@ def load_base(path: Path, where: torch.device) -> Any:
         model = AutoModelForCausalLM.from_pretrained(
             path, dtype=dtype, attn_implementation=flat.ATTENTION, local_files_only=True
         )
+    except (OSError, SafetensorError) as error:
+        raise unsupported_base(UNREADABLE) from error
     except (ValueError, KeyError) as error:
-        raise JobFailed("unsupported_base_model", f"This base cannot be trained: {error}", "model") from error
+        raise unsupported_base(error) from error
     # Neither dropout nor any other difference between training and serving: eval() for good.
     return model.to(where).eval()
 
@@ -76,9 +79,7 @@ def targets(model: Any) -> list[str]:
     linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     found = sorted({name.rsplit(".", 1)[-1] for name in linear} & set(SERVED_LINEARS))
     if not found:
-        raise JobFailed(
-            "unsupported_base_model", "The base has no layers that an adapter may change.", "model"
-        )
+        raise unsupported_base("it has no layers that an adapter may change.")
     return found
 
 

@@ -1,15 +1,24 @@
-"""The processes below ours: found before and after an engine starts, ended for certain when it stops."""
+"""The engine's processes: found once it has started, ended for certain when it stops."""
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterable
 
 import psutil
 
 
-def descendants() -> set[int]:
-    """The ids of all processes below this one."""
-    return {child.pid for child in psutil.Process().children(recursive=True)}
+def engine_processes() -> set[int]:
+    """The ids of the processes that vLLM started here, and of those below them.
+
+    Only what came through multiprocessing: a training worker beside the engine is none of them.
+    """
+    found: set[int] = set()
+    for child in multiprocessing.active_children():
+        if child.pid is not None and psutil.pid_exists(child.pid):
+            below = psutil.Process(child.pid).children(recursive=True)
+            found |= {child.pid, *(process.pid for process in below)}
+    return found
 
 
 def end(pids: Iterable[int], grace: float = 2.0) -> None:

