@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import traceback
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from transformers.utils import logging
 
 from adapters import publish
-from adapters.base import Base, resolve
+from adapters.base import Base, BaseNotFound, resolve
 from adapters.manifest import Manifest
 from records.database import Database
 from records.jobs import RUNNING, Lease
@@ -23,7 +24,7 @@ from records.settings import Settings
 from training import adapter, auto, flat, loop
 from training.chat import Renderer
 from training.checkpoint import Folder, Saved, State
-from training.failure import JobFailed
+from training.failure import UNREADABLE, JobFailed, unsupported_base
 from training.inputs import Inputs, validate
 from training.journal import Journal
 from training.progress import Progress, results
@@ -42,6 +43,7 @@ def run(settings: Settings, lease: Lease) -> None:
         attempt.train()
         attempt.publish()
     except JobFailed as failure:
+        traceback.print_exception(failure)  # into the job's log, with causes that are the operator's business
         journal.fail(failure)
     finally:
         database.close()
@@ -58,17 +60,23 @@ def diverged(step: int) -> JobFailed:
 def prepare(settings: Settings, journal: Journal) -> Attempt:
     """Read the job's files, load the base model and plan. Raises JobFailed."""
     job = journal.job()
-    base = resolve(settings.base, settings.home)
+    try:
+        base = resolve(settings.base, settings.home)
+    except BaseNotFound as error:
+        raise unsupported_base(UNREADABLE) from error
     if not base.is_named(job.model):
         raise JobFailed("model_not_found", f"The base model {job.model!r} is not served here.", "model")
-    config = adapter.read_config(base.path)
     try:
+        config = adapter.read_config(base.path)
         renderer = Renderer(adapter.load_tokenizer(base.path))
+    except OSError as error:
+        raise unsupported_base(UNREADABLE) from error
     except ValueError as error:
-        raise JobFailed("unsupported_base_model", f"This base cannot be trained: {error}", "model") from error
+        raise unsupported_base(error) from error
     inputs = validate(journal, job, settings.home, renderer, adapter.longest(config))
     model = adapter.load_base(base.path, adapter.device())
     model = adapter.attach(model, adapter.rank_for(settings.max_lora_rank), job.seed)
+    flat.try_out(model, inputs.train[0], adapter.device())
     plan = auto.plan(job.requested, len(inputs.train), adapter.hidden_size(config))
     folder = Folder(settings.home, job.id, journal.lease.fence)
     return Attempt(settings, journal, job, base, inputs, plan, model, loop.optimizer_for(model, plan), folder)

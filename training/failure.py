@@ -13,3 +13,11 @@ class JobFailed(Exception):
     def shape(self) -> dict[str, str | None]:
         """OpenAI's error object of a job."""
         return {"code": self.code, "message": str(self), "param": self.param}
+
+
+def unsupported_base(reason: object) -> JobFailed:
+    """The base model cannot be trained, now or later."""
+    return JobFailed("unsupported_base_model", f"This base cannot be trained: {reason}", "model")
+
+
+UNREADABLE = "its files cannot be read; the operator finds the reason in the job's log."

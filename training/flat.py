@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from training.failure import unsupported_base
 from training.mask import Encoded
 from training.mask import Sequence as Tokens
 
@@ -74,14 +75,12 @@ def attend(
     **others: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention inside each segment. query [1, H, T, D], key and value [1, G, T, D] with G dividing
-    H; gives [1, T, H, D]. Raises ValueError for a kind of attention that this does not compute."""
+    H; gives [1, T, H, D]. Raises JobFailed for a kind of attention that this does not compute."""
     for unknown in ("softcap", "s_aux", "position_bias"):
         if others.get(unknown) is not None:
-            raise ValueError(
-                f"This base model's attention uses {unknown!r}, which training does not support."
-            )
+            raise unsupported_base(f"its attention uses {unknown!r}, which training does not support.")
     if attention_mask is not None or not segments or dropout:
-        raise ValueError("Flat rows take segments, no attention mask and no dropout.")
+        raise ValueError("flat rows take segments, no attention mask and no dropout.")
     if (groups := query.shape[1] // key.shape[1]) > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     window = others.get("sliding_window")
@@ -158,3 +157,11 @@ def evaluate(model: Any, examples: list[Encoded], device: torch.device, size: in
             for flat in rows(examples[start : start + size], device):
                 total.add(score(model, flat)[1])
     return total
+
+
+def try_out(model: Any, example: Encoded, device: torch.device) -> None:
+    """One forward. Raises JobFailed when the model does not take what `score` hands it."""
+    try:
+        evaluate(model, [example], device, 1)
+    except (TypeError, ValueError) as error:
+        raise unsupported_base(error) from error
