@@ -1,6 +1,6 @@
 """From a job's files to token sequences: read, check, render, truncate, and say what was changed.
 
-Called by run.py at the start of each attempt; the same bytes give the same data.
+Called by inputs.py at the start of each attempt; the same bytes give the same data.
 """
 
 from __future__ import annotations
@@ -30,16 +30,21 @@ class Data:
     dropped: list[int] = field(default_factory=list)
 
     def cuts(self, file_id: str, max_length: int) -> str | None:
-        """A sentence about examples that were cut or left out, or None when none was."""
-        if not self.truncated:
-            return None
-        shown = ", ".join(map(str, self.dropped[:SHOWN_LINES]))
-        more = ", ..." if len(self.dropped) > SHOWN_LINES else ""
-        gone = f" {len(self.dropped)} kept nothing to learn and are left out (lines {shown}{more})."
-        return (
-            f"{self.truncated} examples of {file_id} are longer than {max_length} tokens (longest: "
-            f"{self.longest}) and were cut at the end.{gone if self.dropped else ''}"
-        )
+        """What to say about examples that were cut or left out, or None when none was."""
+        told = []
+        if self.truncated:
+            told.append(
+                f"{self.truncated} examples of {file_id} are longer than {max_length} tokens (longest: "
+                f"{self.longest}) and were cut at the end."
+            )
+        if self.dropped:
+            shown = ", ".join(map(str, self.dropped[:SHOWN_LINES]))
+            more = ", ..." if len(self.dropped) > SHOWN_LINES else ""
+            told.append(
+                f"{len(self.dropped)} examples of {file_id} have nothing to learn and are left out "
+                f"(lines {shown}{more})."
+            )
+        return " ".join(told) or None
 
 
 def load(path: Path, renderer: Renderer, max_length: int, *, param: str, least: int = MIN_EXAMPLES) -> Data:

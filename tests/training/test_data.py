@@ -43,7 +43,12 @@ def test_cut_and_lost_examples_are_counted_and_told(tmp_path: Path, renderer: Re
     told = found.cuts("file-1", 60)
     assert told is not None
     assert "2 examples of file-1 are longer than 60 tokens" in told
-    assert "1 kept nothing to learn and are left out (lines 11)" in told
+    assert "1 examples of file-1 have nothing to learn and are left out (lines 11)" in told
+
+
+def test_an_example_that_was_dropped_whole_is_told_too() -> None:
+    told = data.Data([], dropped=[3]).cuts("file-1", 512)
+    assert told == "1 examples of file-1 have nothing to learn and are left out (lines 3)."
 
 
 def test_data_that_fits_is_not_talked_about(tmp_path: Path, renderer: Renderer) -> None:
