@@ -1,6 +1,6 @@
 """Hyperparameters: the asked-for values as they are, "auto" by rules, and the course of the learning rate.
 
-Called by run.py. The rules and their numbers are explained in DECISIONS.md ("auto").
+Called by attempt.py and inputs.py. The rules and their numbers are explained in DECISIONS.md ("auto").
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a job needs to go on after a kill: one file, replaced in one rename, in `<home>/jobs/<job id>/`.
 
-It is written before the checkpoint's rows, and run.py writes missing rows of a loaded state again: whatever
-the moment of a kill, no checkpoint is lost and none is doubled.
+It is written before the checkpoint's rows, and attempt.py writes missing rows of a loaded state again:
+whatever the moment of a kill, no checkpoint is lost and none is doubled.
 """
 
 from __future__ import annotations

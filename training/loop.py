@@ -1,7 +1,7 @@
 """The training loop, flat: next batch, forward, backward, clip, step, yield. It writes nothing itself.
 
-Called by run.py, which turns what it yields into events and checkpoints. With one seed on one machine's CPU
-it repeats to the last bit, also when continued from a checkpoint.
+Called by attempt.py, which turns what it yields into events and checkpoints. With one seed on one machine's
+CPU it repeats to the last bit, also when continued from a checkpoint.
 """
 
 from __future__ import annotations

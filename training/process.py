@@ -5,7 +5,6 @@ Called by worker.py (start, stop) and, inside the new process, by run.py. Linux 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -19,16 +18,6 @@ from records.settings import PREFIX, Settings
 GONE = 3  # exit status: the lease was lost
 NICE = 5
 PATIENCE_SECONDS = 5.0
-_PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when `parent` ends in whatever way, kill -9 included."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:  # it ended before the line above
-        os._exit(GONE)
 
 
 def step_aside() -> None:

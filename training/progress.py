@@ -1,6 +1,6 @@
 """Steps as people and programs see them: metrics events, an estimate of the end, the results file.
 
-Called by run.py after every step.
+Called by attempt.py after every step.
 """
 
 from __future__ import annotations

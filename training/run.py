@@ -10,8 +10,9 @@ import argparse
 import sys
 
 from records.jobs import Lease, LeaseLost
+from records.processes import die_with
 from records.settings import load
-from training.process import GONE, die_with_parent, step_aside
+from training.process import GONE, step_aside
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     parser.add_argument("--fence", required=True, type=int)
     parser.add_argument("--parent", required=True, type=int, help="this process dies when that one does")
     options = parser.parse_args()
-    die_with_parent(options.parent)
+    die_with(options.parent)
     step_aside()
     # Only now the seconds of imports: before, a killed worker would leave this process behind.
     from training.attempt import run

@@ -1,0 +1,26 @@
+"""A tied process ends with its parent, also when that is killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+CHILD = (
+    "import os, time; from records.processes import die_with;"
+    "die_with(os.getppid()); print('tied', flush=True); time.sleep(60)"
+)
+PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
+
+
+def test_a_tied_process_does_not_outlive_a_killed_parent() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "tied\n"
+    parent.kill()
+    assert parent.communicate(timeout=20)[0] == "", "the pipe closes when the child, its last writer, is gone"
+
+
+def test_a_process_whose_parent_is_already_gone_ends_at_once() -> None:
+    code = "from records.processes import die_with; die_with(1 << 30); print('alive')"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=20, check=False)
+    assert (done.returncode, done.stdout) == (-9, b"")
