@@ -1,0 +1,133 @@
+"""The training rows: conversations drawn from the mixture, passages of English, random repeats.
+
+A row is (token ids, loss weights); loss falls on assistant turns, on all of a passage, on the repeats only.
+Everything comes from one random.Random, so one seed gives one corpus. Called by the trainer.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import count as count_up
+from random import Random
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast
+from transformers.utils.chat_template_utils import _compile_jinja_template
+
+from training.tiny import english
+from training.tiny.conversation import Conversation
+from training.tiny.recipe import Recipe
+from training.tiny.tasks import FIRST, LAST, SECOND, Mixture
+from training.tiny.tokenizer import END, TEMPLATE, TURN
+
+Row = tuple[NDArray[np.int32], NDArray[np.bool_]]
+_FIRST_WORD = 7
+"""The tokens before it are the special ones."""
+
+
+@cache
+def _template() -> jinja2.Template:
+    compiled: jinja2.Template = _compile_jinja_template(TEMPLATE.read_text(encoding="utf-8"))
+    return compiled
+
+
+def render(conversation: Conversation) -> str:
+    """The conversation through the chat template, as training and serving see it."""
+    return _template().render(
+        messages=conversation.messages, tools=conversation.tools, add_generation_prompt=False
+    )
+
+
+def conversation(random: Random, mixture: Mixture = FIRST) -> Conversation:
+    """One conversation of a mixture."""
+    tasks, weights = zip(*mixture, strict=True)
+    make = random.choices(tasks, weights)[0]
+    made: Conversation = make(random)
+    return made
+
+
+class Corpus:
+    """Draws rows for one tokenizer and recipe."""
+
+    def __init__(self, recipe: Recipe, tokenizer: PreTrainedTokenizerFast, rank: int = 0) -> None:
+        self.recipe = recipe
+        self.tokenizer = tokenizer
+        self.rank = rank
+        self.random = Random(recipe.seed * 1000 + rank)
+        self.last_round = False
+        self._batches = self._endless()
+        self._start = tokenizer(f"{TURN}assistant\n", add_special_tokens=False).input_ids
+        self._end = tokenizer.convert_tokens_to_ids(END)
+
+    def _loss_mask(self, ids: NDArray[np.int32], unlearnt: int) -> NDArray[np.bool_]:
+        """True on the tokens of assistant turns, their end of turn included, but for the first `unlearnt`."""
+        mask = np.zeros(len(ids), dtype=bool)
+        length = len(self._start)
+        ends = np.flatnonzero(ids == self._end)
+        turns = np.flatnonzero(ids == self._start[0])
+        for turn in [turn for turn in turns if list(ids[turn : turn + length]) == self._start][unlearnt:]:
+            mask[turn + length : ends[np.searchsorted(ends, turn)] + 1] = True
+        return mask
+
+    def chats(self, count: int, mixture: Mixture = FIRST) -> list[Row]:
+        """Rows of whole conversations, one each, at most `row_tokens` long."""
+        drawn = [conversation(self.random, mixture) for _ in range(count)]
+        encoded = self.tokenizer([render(one) for one in drawn], add_special_tokens=False).input_ids
+        rows = [np.asarray(ids, dtype=np.int32) for ids in encoded]
+        return [
+            (row, self._loss_mask(row, one.unlearnt))
+            for row, one in zip(rows, drawn, strict=True)
+            if len(row) <= self.recipe.row_tokens
+        ]
+
+    def readings(self, count: int) -> list[Row]:
+        """Rows of plain English from a random place of a passage, 24 to 320 tokens."""
+        texts = []
+        for _ in range(count):
+            text = self.random.choice(english.passages())
+            start = self.random.randrange(max(1, len(text) - 400)) if self.random.random() < 0.6 else 0
+            texts.append(text[start : start + 1000])
+        rows = []
+        for ids in self.tokenizer(texts, add_special_tokens=False).input_ids:
+            row = np.asarray(ids[: self.random.randint(24, 320)], dtype=np.int32)
+            rows.append((row, np.ones(len(row), dtype=bool)))
+        return [row for row in rows if len(row[0]) >= 16]
+
+    def repeats(self, count: int) -> list[Row]:
+        """Random tokens said two to four times over; loss on all but the first time.
+
+        In the last round mostly of few different tokens, so that one token does not tell what comes next.
+        """
+        tokens = range(_FIRST_WORD, self.recipe.vocabulary)
+        rows = []
+        for _ in range(count):
+            length, times = self.random.randint(4, 40), self.random.randint(2, 4)
+            drawn: Sequence[int] = tokens
+            if self.last_round and self.random.random() < 0.7:
+                drawn = self.random.choices(tokens, k=max(3, length // self.random.choice([1, 2, 3])))
+            said = self.random.choices(drawn, k=length)
+            between = self.random.choices(drawn, k=self.random.choice([0, 0, 1, 2, 3, 6]))
+            row = np.asarray((said + between) * (times - 1) + said, dtype=np.int32)
+            mask = np.zeros(len(row), dtype=bool)
+            for start in range(length + len(between), len(row), length + len(between)):
+                mask[start + 1 : start + length] = True
+            rows.append((row, mask))
+        return rows
+
+    def batch(self) -> list[Row]:
+        """The next rows of like length, about `batch_tokens` tokens with their padding."""
+        return next(self._batches)
+
+    def _endless(self) -> Iterator[list[Row]]:
+        for block in count_up():
+            mixture = FIRST if block < self.recipe.first_blocks else LAST if self.last_round else SECOND
+            rows = self.chats(self.recipe.block_rows, mixture) + self.readings(self.recipe.block_readings)
+            rows.sort(key=lambda row: len(row[0]))
+            made: list[list[Row]] = [[]]
+            for row in rows:
+                if len(row[0]) * (len(made[-1]) + 1) > self.recipe.batch_tokens and made[-1]:
+                    made.append([])
+                made[-1].append(row)
+            self.random.shuffle(made)
+            yield from made

@@ -1,0 +1,140 @@
+"""Reading facts out of a message: one field by question, several as JSON, short answers, a category."""
+
+import json
+from random import Random
+
+from training.tiny import slots
+from training.tiny.conversation import Conversation, chat
+from training.tiny.grammar import lines
+from training.tiny.tasks import support
+
+_ACTS = {
+    "damaged": "We will replace it",
+    "late": "We will track it",
+    "wrong": "We will exchange it",
+    "refund": "We will refund it",
+    "cancel": "It is cancelled",
+    "change": "We will update it",
+    "billing": "We will check the payment",
+    "question": "We will let you know",
+    "praise": "Thank you",
+}
+
+
+def _message(random: Random, given: frozenset[str]) -> tuple[str, dict[str, str]]:
+    facts, topic = support.fill(random), random.choice(support.TOPICS)
+    support.share_problem(random, topic, facts)
+    text, facts = support.with_case(random, support.message(random, facts, topic, given), facts)
+    return text, {**facts, "topic": topic}
+
+
+def _given(random: Random) -> frozenset[str]:
+    every = ("item", "name", "order")
+    return frozenset(every if random.random() < 0.75 else random.sample(every, random.choice([1, 2])))
+
+
+def place(random: Random, instruction: str, text: str, answer: str) -> Conversation:
+    """The instruction as system message, or before or after the text."""
+    place = random.random()
+    if place < 0.55:
+        return Conversation(chat(text, answer, system=instruction))
+    quoted = random.choice(
+        ["{}", '"{}"', "Message: {}", "---\n{}\n---", "Ticket:\n{}", "<message>\n{}\n</message>"]
+    ).format(text)
+    user = f"{instruction}\n\n{quoted}" if place < 0.78 else f"{quoted}\n\n{instruction}"
+    return Conversation(chat(user, answer))
+
+
+def ask(random: Random, key: str) -> str:
+    """A question for one of name, item, order, topic."""
+    asked = random.choice(lines("asks", "question")).format(random.choice(lines("asks", f"word_{key}")))
+    return asked[0].upper() + asked[1:]
+
+
+def question(random: Random) -> Conversation:
+    """One field by name, bare or in a sentence."""
+    given = _given(random)
+    text, facts = _message(random, given)
+    key = random.choice(["name", "item", "order", "name", "item", "order", "topic"])
+    asked = ask(random, key)
+    missing = key != "topic" and key not in given
+    answer = random.choice(["none", "unknown", "It is not given."]) if missing else facts[key]
+    return place(random, asked, text, answer)
+
+
+def as_json(random: Random) -> Conversation:
+    """Several fields as a JSON object in the order asked for; null for what is not there."""
+    given = _given(random)
+    text, facts = _message(random, given)
+    return json_of(random, text, facts, given)
+
+
+def json_of(random: Random, text: str, facts: dict[str, str], given: frozenset[str]) -> Conversation:
+    """Some of name, item, order and topic of a message as JSON, under keys that the prompt names."""
+    wanted = random.sample(["name", "item", "order", "topic"], random.choice([1, 2, 3, 3, 3, 4]))
+    if random.random() < 0.3:
+        wanted = [key for key in ("name", "order", "item") if key in wanted] or wanted
+    keys = {key: random.choice(lines("asks", f"key_{key}")) for key in wanted}
+    if len(set(keys.values())) < len(keys):
+        keys = {key: key for key in wanted}
+    joiner = random.choice([", ", ", ", " and ", ", "])
+    quote = random.choice(["{}", "{}", '"{}"', "`{}`", "'{}'"])
+    asked = random.choice(lines("asks", "json")).format(
+        joiner.join(quote.format(keys[key]) for key in wanted)
+    )
+    value = {keys[key]: facts[key] if key in given or key == "topic" else None for key in wanted}
+    return place(random, asked, text, json.dumps(value, ensure_ascii=False))
+
+
+def brief(random: Random) -> Conversation:
+    """A reply of one short sentence that names the order or the item."""
+    given = frozenset(("name", "item", "order"))
+    text, facts = _message(random, given)
+    act = _ACTS[facts["topic"]]
+    answer = random.choice(
+        [
+            f"{act}, {facts['name']}.",
+            f"{act}: order {facts['order']}.",
+            f"{act} for order {facts['order']}.",
+            f"{act}.",
+        ]
+    )
+    return place(random, random.choice(lines("asks", "short")), text, answer)
+
+
+def record(random: Random) -> Conversation:
+    """Key-value lines to JSON, or JSON to a value."""
+    makers = {
+        "date": slots.date,
+        "price": slots.price,
+        "email": slots.email,
+        "city": slots.city,
+        "word": slots.word,
+        "code": slots.number,
+    }
+    keys = random.sample(
+        [*makers, *[slots.pseudo_word(random, 1, 2) for _ in range(4)], "status", "colour", "size"],
+        random.randint(2, 6),
+    )
+    value = {key: makers.get(key, lambda r: slots.phrase(r, 1, 2))(random) for key in keys}
+    if random.random() < 0.5:
+        fields = random.choice(["\n", ", ", "; "]).join(
+            f"{key}{random.choice([': ', ' = ', ': '])}{value[key]}" for key in keys
+        )
+        asked = random.choice(["Write this as JSON.", "JSON:", "Convert to JSON.", "Give me JSON for this."])
+        return place(random, asked, fields, json.dumps(value, ensure_ascii=False))
+    key = random.choice(keys)
+    asked = random.choice(["What is {}?", "Value of {}?", "Give me {}.", 'What is the "{}"?', "{}?"]).format(
+        key
+    )
+    return place(
+        random,
+        asked,
+        json.dumps(value, ensure_ascii=False, indent=random.choice([None, None, 1])),
+        value[key],
+    )
+
+
+def make(random: Random) -> Conversation:
+    """One of the four."""
+    return random.choices([question, as_json, brief, record], [0.3, 0.4, 0.15, 0.15])[0](random)
