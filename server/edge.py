@@ -47,8 +47,9 @@ class Edge:
                     (b"openai-processing-ms", b"%d" % spent),
                 ]
                 route, status = scope.get("route"), message["status"]
-                known = route is not None and status != METHOD_NOT_ALLOWED
-                method, path = (scope["method"], route.path) if known else UNMATCHED
+                method, path = UNMATCHED
+                if route is not None and status != METHOD_NOT_ALLOWED:
+                    method, path = scope["method"], route.path
                 self.metrics.requests.labels(path, method, f"{status // 100}xx").inc()
             await send(message)
 
