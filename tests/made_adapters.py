@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from adapters.base import TINY
 
 
-def random_adapter(folder: Path, seed: int, rank: int = 16, strength: float = 0.05) -> Path:
+def random_adapter(folder: Path, seed: int, rank: int = 16, strength: float = 0.15) -> Path:
     """A folder with an adapter on all linear layers; its effect on greedy text is large and its own."""
     config = json.loads((TINY / "config.json").read_text())
     hidden, inner = config["hidden_size"], config["intermediate_size"]
