@@ -31,7 +31,7 @@ $(VENV)/.dev: $(VENV)/.installed requirements/dev.txt
 	@$(PIP) -r requirements/dev.txt
 	@touch $@
 
-demo: $(VENV)/.installed ## Train three brands and talk to them, end to end (about 10 minutes on 2 cores)
+demo: $(VENV)/.installed ## Train three brands and talk to them, end to end
 	@$(PY) -m examples.demo
 
 test: $(VENV)/.dev ## Run all tests, the real engine included

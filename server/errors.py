@@ -24,7 +24,7 @@ from server.engine.base import EngineUnavailable, RequestRefused
 RETRY_AFTER_SECONDS = 5
 INVALID = "invalid_request_error"
 FULL = (errno.ENOSPC, errno.EDQUOT)
-# The same request cannot do better: the SDK would else retry every 409 and 5xx (reference/openai-api.md 1.3).
+# The same request cannot do better: the SDK would else retry every 409 and 5xx (openai-python 3.54).
 FINAL = (409, 507)
 
 log = logging.getLogger("chorus.server")

@@ -1,7 +1,7 @@
 """Insert a fine-tuning job exactly once, however often the client sends the request.
 
 The SDK repeats a POST after a time-out or 5xx without an Idempotency-Key; it only says so in
-`x-stainless-retry-count` (reference/openai-api.md 1.3). An equal body then finds the job of the first try.
+`x-stainless-retry-count` (seen in openai-python 3.54). An equal body then finds the job of the first try.
 """
 
 from __future__ import annotations

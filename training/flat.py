@@ -1,7 +1,7 @@
 """A batch without padding: its sequences lie in one row, each attends to itself, and the LM head and the
 loss are computed at learnt positions only. Exact: loss and gradients equal those of one sequence at a time.
 
-1.96 to 3.67 times transformers.Trainer with a padding collator, at half its memory (DECISIONS.md).
+No token is spent on padding and no logit on a position that is not learnt.
 Called by loop.py. Not covered: attention with logit soft-capping or sinks; such a base model is refused.
 """
 

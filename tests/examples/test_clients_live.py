@@ -52,7 +52,6 @@ def test_the_python_client_runs_the_loop(
     assert_loop(run(command, live_server, tmp_path), "loop-python")
 
 
-@pytest.mark.skipif(shutil.which("npm") is None, reason="Node is not installed; the Node client needs it")
 def test_the_node_client_runs_the_loop(live_server: LiveServer, training_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "node"
     shutil.copytree(EXAMPLES / "node", folder, ignore=shutil.ignore_patterns("node_modules"))
@@ -61,7 +60,6 @@ def test_the_node_client_runs_the_loop(live_server: LiveServer, training_file: P
     assert_loop(run(command, live_server, folder), "loop-node")
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_curl_script_runs_the_loop(live_server: LiveServer, training_file: Path, tmp_path: Path) -> None:
     command = ["bash", str(EXAMPLES / "curl" / "loop.sh"), str(training_file), "loop-curl"]
     assert_loop(run(command, live_server, tmp_path), "loop-curl")
