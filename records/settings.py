@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     )
     max_loras: int = Field(16, ge=1, description="Adapters that one engine step can mix (slots).")
     max_cpu_loras: int = Field(64, ge=1, description="Adapters kept in CPU memory.")
+    engine_hang_seconds: float = Field(
+        30.0, gt=0, description="An engine that answers nobody for this long is started again."
+    )
     max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest upload, in bytes.")
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1, description="Largest JSON request body, in bytes.")
     lease_seconds: float = Field(30.0, gt=0, description="A worker silent for this long loses its job.")

@@ -47,7 +47,7 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
         engine=engine,
         doorkeeper=Doorkeeper(database),
         catalog=catalog,
-        keeper=Keeper(engine, catalog, database, metrics),
+        keeper=Keeper(engine, catalog, database, metrics, settings.engine_hang_seconds),
         metrics=metrics,
         salts=Salts(),
         heavy=CapacityLimiter(HEAVY_THREADS),

@@ -40,20 +40,19 @@ class Observation:
         now = time.perf_counter()
         histogram = self._metrics.first_token if self._first else self._metrics.inter_token
         histogram.observe(now - self._last)
-        self._first, self._last = False, now
+        self._first, self._last, self._metrics.last_item = False, now, now
 
     def usage(self, item: bytes) -> None:
         """Count the tokens that an item of the answer reports."""
         prompt, completion = tokens(item)
         self._metrics.tokens_in.inc(prompt)
         self._metrics.tokens_out.inc(completion)
-        self._metrics.last_answer = time.monotonic()
 
 
 class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.last_answer = time.monotonic()
+        self.last_item = time.perf_counter()
         own = self.registry
         self.requests = Counter(
             "chorus_requests", "HTTP requests answered.", ("route", "method", "status"), registry=own
@@ -80,6 +79,8 @@ class Metrics:
         self.load_seconds = Histogram("chorus_adapter_load_seconds", "Time of one load.", registry=own)
         self.resident = Gauge("chorus_resident_versions", "Versions held by the engine.", registry=own)
         self.engine_up = Gauge("chorus_engine_up", "1 when chat works.", registry=own)
+        failures = Counter("chorus_engine_failures", "Ends of the engine.", ("kind",), registry=own)
+        self.engine_failures = {kind: failures.labels(kind) for kind in ("died", "hung")}
         build = Gauge("chorus_build_info", "Always 1; the labels say what runs.", ("version",), registry=own)
         build.labels(version("chorus")).set(1)
 
@@ -104,8 +105,8 @@ class Metrics:
             self.load_seconds.observe(time.perf_counter() - began)
 
     def idle_seconds(self) -> float:
-        """Since the engine last completed an answer."""
-        return time.monotonic() - self.last_answer
+        """Since anything last came out of the engine."""
+        return time.perf_counter() - self.last_item
 
     def expose(self) -> bytes:
         """The text of /metrics: ours, then the process's and vLLM's. Reads rows: call it in a thread."""

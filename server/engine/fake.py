@@ -22,11 +22,11 @@ DONE = b"data: [DONE]\n\n"
 
 
 class FakeEngine:
-    """`word_seconds` passes before each word; `alive` False plays a dead engine."""
+    """`word_seconds` passes before each word; `alive` False plays a dead engine, `stuck` True a hung one."""
 
     def __init__(self, base: str = "tiny", *, word_seconds: float = 0.0, start_seconds: float = 0.0) -> None:
         self.base, self.word_seconds, self.start_seconds = base, word_seconds, start_seconds
-        self.alive = False
+        self.alive = self.stuck = False
         self.starts = 0
         self.running = 0
         self.loads: list[str] = []
@@ -37,7 +37,7 @@ class FakeEngine:
         self.alive, self.starts = True, self.starts + 1
 
     async def stop(self) -> None:
-        self.alive = False
+        self.alive = self.stuck = False
         self.resident.clear()
 
     async def load(self, version: Version, path: Path) -> None:
@@ -62,19 +62,23 @@ class FakeEngine:
         self.running += 1
         try:
             if not body.get("stream"):
-                await asyncio.sleep(self.word_seconds * answer.completion_tokens)
-                self._check_alive()
+                await self._pause(self.word_seconds * answer.completion_tokens)
                 yield _dump(answer.whole())
                 return
             for chunk in answer.chunks():
-                await asyncio.sleep(self.word_seconds)
-                self._check_alive()
+                await self._pause(self.word_seconds)
                 yield b"data: " + _dump(chunk) + b"\n\n"
             if (body.get("stream_options") or {}).get("include_usage"):
                 yield b"data: " + _dump(answer.usage_chunk()) + b"\n\n"
             yield DONE
         finally:
             self.running -= 1
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        while self.stuck:
+            await asyncio.sleep(0.01)
+        self._check_alive()
 
     def _check_alive(self) -> None:
         if not self.alive:

@@ -66,6 +66,10 @@ class VllmEngine:
         if client is not None:
             if client.output_handler is not None:
                 client.output_handler.cancel()  # else it reports the end of the engine as a failure
+            from vllm.v1.engine.exceptions import EngineDeadError
+
+            # Open streams wait for a process that will never answer: each ends with an error event.
+            client.output_processor.propagate_error(EngineDeadError())
             await asyncio.to_thread(client.shutdown, timeout=STOP_SECONDS)
         await asyncio.to_thread(end, self._processes)
         self._requests.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import openai
 import pytest
 
 from server import keeper
@@ -39,6 +40,33 @@ def test_a_dead_engine_is_started_again_with_what_it_held(server: Running) -> No
 def test_the_canary_finds_a_death_that_no_request_met(server: Running) -> None:
     server.engine.alive = False
     until(lambda: server.engine.starts == 2 and server.house.keeper.ready)
+
+
+def test_a_hung_engine_is_started_again_and_its_streams_end_with_an_error(
+    serve: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(FakeEngine(word_seconds=0.01), engine_hang_seconds=0.3)
+    words = " ".join(["word"] * 200)
+    with pytest.raises(openai.APIError, match="broke off"):
+        for count, _ in enumerate(
+            server.client().chat.completions.create(
+                model="tiny", messages=[{"role": "user", "content": words}], stream=True
+            )
+        ):
+            if count == 3:
+                server.engine.stuck = True
+    until(lambda: server.engine.starts == 2 and server.house.keeper.ready)
+    assert 'chorus_engine_failures_total{kind="hung"} 1.0' in server.http().get("/metrics").text
+
+
+def test_a_slow_stream_is_no_hang(serve: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = serve(FakeEngine(word_seconds=0.05), engine_hang_seconds=0.3)
+    words = " ".join(["word"] * 30)
+    said = server.client().chat.completions.create(
+        model="tiny", messages=[{"role": "user", "content": words}], stream=True
+    )
+    assert sum(bool(chunk.choices) for chunk in said) > 30
+    assert server.engine.starts == 1
 
 
 def test_control_routes_answer_while_the_engine_is_down(serve: Stage) -> None:
