@@ -1,8 +1,8 @@
-"""Keeps the engine up: starts it beside the app, proves that it chats, starts it again when it dies or hangs.
+"""Keeps the engine up: starts it beside the app, proves that it chats, starts it again after its end.
 
-`ready` is what /readyz shows. Death is told by EngineUnavailable, to a request (`suspect`) or to the canary that
-is sent when nothing came out of the engine for a while. A canary that waits while nothing else comes out either
-has found a hang: a process that is stopped or stuck has a pulse all the same.
+`ready` is what /readyz shows. Death is told by EngineUnavailable, to a request (`suspect`) or to the canary
+that is sent when nothing came out of the engine for a while. A canary that waits while nothing else comes out
+either has found a hang: a process that is stopped or stuck has a pulse all the same.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class FakeEngine:
 
     async def _pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        while self.stuck:
+        while self.stuck:  # noqa: ASYNC110 (a test's flag, set from another thread)
             await asyncio.sleep(0.01)
         self._check_alive()
 

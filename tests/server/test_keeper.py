@@ -47,14 +47,13 @@ def test_a_hung_engine_is_started_again_and_its_streams_end_with_an_error(
 ) -> None:
     server = serve(FakeEngine(word_seconds=0.01), engine_hang_seconds=0.3)
     words = " ".join(["word"] * 200)
+    stream = server.client().chat.completions.create(
+        model="tiny", messages=[{"role": "user", "content": words}], stream=True
+    )
+    assert next(stream).choices
+    server.engine.stuck = True
     with pytest.raises(openai.APIError, match="broke off"):
-        for count, _ in enumerate(
-            server.client().chat.completions.create(
-                model="tiny", messages=[{"role": "user", "content": words}], stream=True
-            )
-        ):
-            if count == 3:
-                server.engine.stuck = True
+        list(stream)
     until(lambda: server.engine.starts == 2 and server.house.keeper.ready)
     assert 'chorus_engine_failures_total{kind="hung"} 1.0' in server.http().get("/metrics").text
 
