@@ -1,14 +1,11 @@
-"""The rows. Times are whole seconds since the epoch (UTC); ids are ours and carry OpenAI's prefixes.
-
-A brand is no row: it is the name that a version's newest row answers to (a rollout comes later).
-"""
+"""The rows. Times are whole seconds since the epoch (UTC); ids are ours and carry OpenAI's prefixes."""
 
 from __future__ import annotations
 
 import secrets
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, String
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 # SQLite only numbers a column by itself when its type is exactly INTEGER.
@@ -132,3 +129,44 @@ class Version(Row):
     manifest: Mapped[dict[str, Any]]
 
     __table_args__ = (Index("ix_versions_brand", "tenant", "brand"),)
+
+
+class Rollout(Row):
+    """What a brand means on one base. Versions stand here by name: each is of this tenant, brand and base.
+
+    Changed by adapters/rollout.py only: `generation` grows by one with every change, and servers watch it.
+    """
+
+    __tablename__ = "rollouts"
+    seq: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.name"))
+    brand: Mapped[str] = mapped_column(String(64))
+    base: Mapped[str] = mapped_column(String(128))
+    live: Mapped[str | None] = mapped_column(String(256))
+    previous: Mapped[str | None] = mapped_column(String(256))
+    candidate: Mapped[str | None] = mapped_column(String(256))
+    share: Mapped[float] = mapped_column(Float)  # of the requests, from 0 to 1, that the candidate answers
+    shadow: Mapped[str | None] = mapped_column(String(256))
+    paused: Mapped[bool]
+    generation: Mapped[int]
+    updated_at: Mapped[int]
+
+    __table_args__ = (UniqueConstraint("tenant", "brand", "base"),)
+
+
+class Audit(Row):
+    """Who changed what, and how it was before: written in the transaction of the change, never altered."""
+
+    __tablename__ = "audit"
+    seq: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    at: Mapped[int]
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.name"))
+    actor: Mapped[str] = mapped_column(String(80))
+    action: Mapped[str] = mapped_column(String(32))
+    object: Mapped[str] = mapped_column(String(320))
+    before: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    after: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    request_id: Mapped[str | None] = mapped_column(String(64))
+
+    __table_args__ = (Index("ix_audit_object", "tenant", "object"),)

@@ -8,9 +8,9 @@ from typing import Any, Generic, Literal, TypeVar
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from records.models import Checkpoint, Event, File, Job
+from records.models import Audit, Checkpoint, Event, File, Job
 
-T = TypeVar("T", File, Job, Event, Checkpoint)
+T = TypeVar("T", File, Job, Event, Checkpoint, Audit)
 
 
 class UnknownCursor(LookupError):

@@ -15,8 +15,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from adapters import publish
+from adapters import publish, rollout
 from records import files, jobs
+from records.audit import By
 from records.blobs import Blobs
 from records.database import Database
 from records.models import Checkpoint, Event, File, Job, new_id
@@ -93,7 +94,10 @@ class Journal:
             jobs.say(session, job.id, f"{CHECKPOINTED} {saved.step}", data={"model": version.name})
 
     def succeed(self, saved: Saved, results: bytes, home: Path, tokens: int) -> str:
-        """The version, the results file and the end of the job, all or nothing. Gives the version's name."""
+        """The version, its brand's change, the results file and the end of the job, all or nothing.
+
+        Gives the version's name.
+        """
         blobs = Blobs(home)
         with blobs.draft() as draft:
             draft.write(results)
@@ -108,6 +112,9 @@ class Journal:
                 )  # fmt: skip
                 blobs.place(draft, sha256)
                 jobs.say(session, job.id, f"New fine-tuned model created: {version.name}")
+                brand = rollout.arrived(session, version, By(f"job:{job.id}"))
+                if brand is not None and brand.paused:
+                    jobs.say(session, job.id, f"Brand '{job.brand}' is paused: promote the model to use it.")
                 jobs.finish(
                     session, self.lease, jobs.SUCCEEDED, "The job has successfully completed",
                     fine_tuned_model=version.name, result_files=[file.id], trained_tokens=tokens,

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from adapters import publish
+from adapters import publish, rollout
 from adapters.base import Base
 from adapters.manifest import CONFIG, WEIGHTS, Manifest
 from records import jobs, tenants
+from records.audit import By
 from records.database import Database
 from records.models import SUCCEEDED, Job, Version, new_id
 
@@ -75,6 +76,9 @@ def publish_one(database: Database, tmp_path: Path) -> Publish:
         made = manifest(**{"seed": next(seeds), "job_id": f"ftjob-{tenant}", **given})
         sha256 = publish.store(tmp_path, draft(tmp_path), made)
         with database.write() as session:
-            return publish.record(session, made, sha256, tenant=tenant, brand=brand, checkpoint=checkpoint)
+            row = publish.record(session, made, sha256, tenant=tenant, brand=brand, checkpoint=checkpoint)
+            if not checkpoint:
+                rollout.arrived(session, row, By(f"job:{made.job_id}"))
+            return row
 
     return publish_it

@@ -17,10 +17,11 @@ import uvicorn
 from fastapi import FastAPI
 from openai import OpenAI
 
-from adapters import publish
+from adapters import publish, rollout
 from adapters.base import Base
 from adapters.manifest import CONFIG, WEIGHTS, Manifest
 from records import jobs, tenants
+from records.audit import By
 from records.database import Database
 from records.models import SUCCEEDED, Job, new_id
 from records.settings import Settings
@@ -102,9 +103,12 @@ class Running:
         (draft / WEIGHTS).write_bytes(brand.encode())
         sha256 = publish.store(home, draft, made)
         with self.house.database.write() as session:
-            return publish.record(
+            row = publish.record(
                 session, made, sha256, tenant=tenant, brand=brand, checkpoint=step is not None
-            ).name
+            )
+            if step is None:
+                rollout.arrived(session, row, By(f"job:{job_id}"))
+            return row.name
 
 
 def manifest_of(base: Base) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from adapters import publish
+from adapters import publish, rollout
 from adapters.manifest import CONFIG, WEIGHTS, Manifest
 from records import jobs
+from records.audit import By
 from records.database import Database
 from records.models import SUCCEEDED, Job, new_id
 from records.models import Version as Row
@@ -71,7 +72,9 @@ class House:
         (draft / WEIGHTS).write_bytes(b"weights")
         sha256 = publish.store(self.home, draft, made)
         with self.database.write() as session:
-            return publish.record(session, made, sha256, tenant="acme", brand=brand, checkpoint=False).name
+            row = publish.record(session, made, sha256, tenant="acme", brand=brand, checkpoint=False)
+            rollout.arrived(session, row, By(f"job:{self.job.id}"))
+            return row.name
 
     async def use(self, model: str) -> str | None:
         async with self.catalog.acquire("acme", model) as version:

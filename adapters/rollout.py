@@ -1,0 +1,197 @@
+"""What a brand means: its live version, a candidate with a share, a shadow, the previous one for rollback.
+
+Rules over rows, in the caller's transaction: each change bumps `generation` and writes one audit row, and
+what is already so is no change. Nothing is loaded here: servers see the rows change (server/follow.py).
+Called by training (a finished job), the routes of brands and models, and the cli.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from records import audit
+from records.audit import By
+from records.models import Rollout, Version
+
+STATE = ("live", "previous", "candidate", "share", "shadow", "paused")
+IN_USE = {
+    "live": "it is live for brand '{brand}'; promote another first",
+    "candidate": "it is the candidate of brand '{brand}'; end its canary first",
+    "shadow": "it is the shadow of brand '{brand}'; end that first",
+}
+
+
+class RolloutRefused(ValueError):
+    """The change cannot be made; nothing was written. `param` names the argument at fault, if one is."""
+
+    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.param = code, param
+
+
+def find(session: Session, tenant: str, brand: str, base: str, *, lock: bool = False) -> Rollout | None:
+    """The brand's rollout on the base of that slug. `lock` it before a change."""
+    mine = select(Rollout).where(Rollout.tenant == tenant, Rollout.brand == brand, Rollout.base == base)
+    return session.scalar(mine.with_for_update() if lock else mine)
+
+
+def state(row: Rollout) -> dict[str, Any]:
+    """What the audit keeps of a rollout."""
+    return {name: getattr(row, name) for name in STATE}
+
+
+def name_of(row: Rollout) -> str:
+    """The rollout as the audit names it."""
+    return f"rollout:{row.base}:{row.brand}"
+
+
+def choose(row: Rollout, key: str) -> str | None:
+    """The name of the version that answers for `key`: always the same one while the share is, and whom the
+    candidate answers it goes on to answer when the share grows."""
+    if row.candidate is None or row.share <= 0:
+        return row.live
+    digest = hashlib.sha256(f"{row.tenant}\0{row.brand}\0{key}".encode()).digest()
+    return row.candidate if int.from_bytes(digest[:8]) < row.share * 2**64 else row.live
+
+
+def arrived(session: Session, version: Version, by: By) -> Rollout | None:
+    """A job's final version is recorded: it goes live, or waits as candidate where the rollout is paused.
+
+    None for a version without a brand, which answers to its own name only.
+    """
+    if not version.brand:
+        return None
+    row = find(session, version.tenant, version.brand, version.base, lock=True)
+    if row is None:
+        return _begin(session, version, by)
+    if row.paused:
+        return _change(session, row, by, "arrived", candidate=version.name, share=0.0)
+    return _go_live(session, row, by, "arrived", version.name)
+
+
+def promote(session: Session, row: Rollout, version: str | None, by: By) -> Rollout:
+    """The named version (a checkpoint's too), else the candidate, goes live. Raises RolloutRefused."""
+    name = version or row.candidate
+    if name is None:
+        raise RolloutRefused(
+            "no_candidate", f"Brand '{row.brand}' has no candidate; name the version to promote."
+        )
+    return _go_live(session, row, by, "promote", _checked(session, row, name))
+
+
+def rollback(session: Session, row: Rollout, by: By) -> Rollout:
+    """The live and the previous version change places. Raises RolloutRefused."""
+    if row.previous is None:
+        raise RolloutRefused(
+            "no_previous", f"Brand '{row.brand}' has no previous version; promote one by its name."
+        )
+    return _go_live(session, row, by, "rollback", _checked(session, row, row.previous))
+
+
+def canary(session: Session, row: Rollout, version: str | None, share: float | None, by: By) -> Rollout:
+    """A candidate answers a share of the requests. Without a version the candidate there is gets the share;
+    without both the canary ends. Raises RolloutRefused."""
+    if version is None and share is None:
+        return _change(session, row, by, "canary", candidate=None)
+    if share is None or not 0 <= share <= 1:
+        raise RolloutRefused("bad_share", "A canary needs a 'share' from 0 to 1.", "share")
+    name = version or row.candidate
+    if name is None:
+        raise RolloutRefused("no_candidate", f"Brand '{row.brand}' has no candidate; name a version.")
+    candidate = _not_live(row, _checked(session, row, name))
+    return _change(session, row, by, "canary", candidate=candidate, share=float(share))
+
+
+def shadow(session: Session, row: Rollout, version: str | None, by: By) -> Rollout:
+    """The version gets a copy of the requests, answers nobody; None ends that. Raises RolloutRefused."""
+    name = None if version is None else _not_live(row, _checked(session, row, version))
+    return _change(session, row, by, "shadow", shadow=name)
+
+
+def pause(session: Session, row: Rollout, by: By) -> Rollout:
+    """From now on a job's version waits as candidate. What people ask for is done as before."""
+    return _change(session, row, by, "pause", paused=True)
+
+
+def resume(session: Session, row: Rollout, by: By) -> Rollout:
+    """From now on a job's version goes live again; one that waits has to be promoted."""
+    return _change(session, row, by, "resume", paused=False)
+
+
+def release(session: Session, version: Version, by: By) -> None:
+    """Before a version is deleted: a previous one is forgotten. Raises RolloutRefused while it is in use."""
+    row = find(session, version.tenant, version.brand, version.base, lock=True)
+    if row is None:
+        return
+    for part, said in IN_USE.items():
+        if getattr(row, part) == version.name:
+            why = said.format(brand=row.brand)
+            raise RolloutRefused("version_in_use", f"{version.name} cannot be deleted: {why}.")
+    if row.previous == version.name:
+        _change(session, row, by, "forget", previous=None)
+
+
+def _begin(session: Session, version: Version, by: By) -> Rollout:
+    row = Rollout(
+        tenant=version.tenant,
+        brand=version.brand,
+        base=version.base,
+        live=version.name,
+        share=0.0,
+        paused=False,
+        generation=1,
+        updated_at=int(time.time()),
+    )
+    session.add(row)
+    session.flush()
+    audit.note(session, by, row.tenant, "arrived", name_of(row), before=None, after=state(row))
+    return row
+
+
+def _go_live(session: Session, row: Rollout, by: By, action: str, name: str) -> Rollout:
+    previous = row.previous if name == row.live else row.live
+    return _change(session, row, by, action, live=name, previous=previous)
+
+
+def _change(session: Session, row: Rollout, by: By, action: str, **values: Any) -> Rollout:
+    """The one place where a rollout changes. Sends no SQL: whoever only rehearses a change closes the
+    session, and nothing was written."""
+    before = state(row)
+    for name, value in values.items():
+        setattr(row, name, value)
+    # What is live is nothing else besides.
+    row.candidate = None if row.candidate == row.live else row.candidate
+    row.shadow = None if row.shadow == row.live else row.shadow
+    row.share = row.share if row.candidate else 0.0
+    after = state(row)
+    if after != before:
+        row.generation, row.updated_at = row.generation + 1, int(time.time())
+        audit.note(session, by, row.tenant, action, name_of(row), before=before, after=after)
+    return row
+
+
+def _checked(session: Session, row: Rollout, name: str) -> str:
+    """The name of a version that this rollout may use. Raises RolloutRefused."""
+    mine = select(Version).where(Version.tenant == row.tenant, Version.deleted_at.is_(None))
+    version = session.scalar(mine.where(Version.name == name))
+    if version is None:
+        said = f"There is no version {name[:256]!r}; use a full name (ft:...) from the list of models."
+        raise RolloutRefused("version_not_found", said, "version")
+    if version.brand != row.brand:
+        said = f"{name} is of brand '{version.brand}', not of '{row.brand}'."
+        raise RolloutRefused("version_of_another_brand", said, "version")
+    if version.base != row.base:
+        said = f"{name} was made for base '{version.base}', not for '{row.base}'; train it again."
+        raise RolloutRefused("version_of_another_base", said, "version")
+    return name
+
+
+def _not_live(row: Rollout, name: str) -> str:
+    if name == row.live:
+        raise RolloutRefused("already_live", f"{name} is live for brand '{row.brand}' already.", "version")
+    return name
