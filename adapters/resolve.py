@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from adapters import rollout
 from adapters.base import Base
 from adapters.manifest import Manifest
-from records.models import Version
+from records.models import Rollout, Version
 
 
 def fits(row: Version, base: Base) -> bool:
@@ -18,10 +19,10 @@ def fits(row: Version, base: Base) -> bool:
 
 
 def version_for(session: Session, tenant: str, model: str, base: Base) -> Version | None:
-    """The tenant's version of that name, else the brand's newest final version, or None.
+    """The tenant's version of that name, else the brand's live version, or None.
 
-    Of a brand's versions those made for `base` come first: after a change of base and back, the older one
-    answers again. When none fits, the newest is returned, so that the caller can say why it does not.
+    When the live one was not made for `base` (the base was changed under its slug, or back), the newest
+    final version that was answers. When none fits, the newest is returned, so that the caller can say why.
     """
     mine = select(Version).where(Version.tenant == tenant, Version.deleted_at.is_(None))
     exact = session.scalar(mine.where(Version.name == model))
@@ -29,13 +30,24 @@ def version_for(session: Session, tenant: str, model: str, base: Base) -> Versio
         return exact
     if not model:
         return None
+    row = rollout.find(session, tenant, model, base.slug)
+    live = usable(session, tenant, row.live, base) if row else None
+    if live is not None:
+        return live
     finals = mine.where(Version.brand == model, Version.step.is_(None)).order_by(Version.seq.desc())
     newest = None
-    for row in session.scalars(finals):
-        if fits(row, base):
-            return row
-        newest = newest or row
+    for found in session.scalars(finals):
+        if fits(found, base):
+            return found
+        newest = newest or found
     return newest
+
+
+def usable(session: Session, tenant: str, name: str | None, base: Base) -> Version | None:
+    """The version that a rollout names, if it is still there and was made for `base`."""
+    mine = select(Version).where(Version.tenant == tenant, Version.deleted_at.is_(None))
+    found = session.scalar(mine.where(Version.name == name)) if name else None
+    return found if found is not None and fits(found, base) else None
 
 
 def versions_of(session: Session, tenant: str) -> Sequence[Version]:
@@ -44,13 +56,17 @@ def versions_of(session: Session, tenant: str) -> Sequence[Version]:
     return session.scalars(mine.order_by(Version.seq)).all()
 
 
-def newest_finals(session: Session, limit: int, base: Base) -> Sequence[Version]:
-    """The newest final version of each brand of each tenant for `base`, newest first: what a start loads."""
-    seen: dict[tuple[str, str], Version] = {}
-    finals = select(Version).where(Version.deleted_at.is_(None), Version.step.is_(None))
-    for row in session.scalars(finals.order_by(Version.seq.desc())):
-        if (row.tenant, row.brand) not in seen and fits(row, base):
-            seen[row.tenant, row.brand] = row
-        if len(seen) == limit:
-            break
-    return list(seen.values())
+def for_start(session: Session, limit: int, base: Base) -> Sequence[Version]:
+    """What a start loads, at most `limit`: the live version of each brand, newest first; then candidates,
+    shadows, and the previous ones, which are kept warm for a rollback."""
+    joined = select(Rollout).join(Version, Version.name == Rollout.live).where(Rollout.base == base.slug)
+    rows = session.scalars(joined.order_by(Version.seq.desc())).all()
+    found: dict[str, Version] = {}
+    for part in ("live", "candidate", "shadow", "previous"):
+        for row in rows:
+            if len(found) == limit:
+                break
+            version = usable(session, row.tenant, getattr(row, part), base)
+            if version is not None:
+                found[version.name] = version
+    return list(found.values())

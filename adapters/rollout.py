@@ -19,6 +19,7 @@ from records.audit import By
 from records.models import Rollout, Version
 
 STATE = ("live", "previous", "candidate", "share", "shadow", "paused")
+ANSWERING = ("live", "candidate", "shadow")  # those that get requests
 IN_USE = {
     "live": "it is live for brand '{brand}'; promote another first",
     "candidate": "it is the candidate of brand '{brand}'; end its canary first",

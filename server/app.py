@@ -24,6 +24,7 @@ from server.house import House
 from server.keeper import Keeper
 from server.metrics import Metrics
 from server.metrics_jobs import JobCollector
+from server.names import Names
 from server.routes import chat, files, health, jobs, models
 from server.salts import Salts
 
@@ -38,7 +39,8 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
     base = base or bases.resolve(settings.base, settings.home)
     metrics = Metrics()
     metrics.registry.register(JobCollector(database))
-    catalog = Catalog(database, settings.home, base, engine, metrics, settings.max_cpu_loras)
+    names = Names(database, base)
+    catalog = Catalog(names, settings.home, engine, metrics, settings.max_cpu_loras)
     house = House(
         settings=settings,
         database=database,
@@ -46,6 +48,7 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
         base=base,
         engine=engine,
         doorkeeper=Doorkeeper(database),
+        names=names,
         catalog=catalog,
         keeper=Keeper(engine, catalog, database, metrics, settings.engine_hang_seconds),
         metrics=metrics,

@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from records import tenants
+from records.audit import By
 from records.database import Database
 from server.engine.base import RequestRefused
 
@@ -63,4 +64,11 @@ async def current_tenant(request: Request) -> str:
     return await doorkeeper.tenant(request.headers.get("authorization"))
 
 
+async def current_actor(request: Request) -> By:
+    """Who asks and in which request, for the audit. The key itself was checked by `current_tenant`."""
+    _, _, key = request.headers.get("authorization", "").partition(" ")
+    return By(tenants.key_id(key) or "", request.state.request_id)
+
+
 CurrentTenant = Annotated[str, Depends(current_tenant)]
+CurrentActor = Annotated[By, Depends(current_actor)]

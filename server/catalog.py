@@ -1,8 +1,8 @@
-"""From a client's `model` to a version that the engine holds: resolve, load once, pin while in use.
+"""From a client's `model` to a version that the engine holds: choose, load once, pin while in use.
 
-Resolutions are remembered until the rows change: server/follow.py looks four times a second and calls
-`invalidate`. Loads are single-flight per version. Past `capacity` the least recently used version without
-a pin leaves the engine, so that the engine never evicts (and re-reads from disk) by itself.
+Loads are single-flight per version. Past `capacity` the least recently used version without a pin leaves the
+engine, so that the engine never evicts (and re-reads from disk) by itself. A brand's previous version counts
+as used whenever its brand is: it stays warm for a rollback.
 """
 
 from __future__ import annotations
@@ -15,18 +15,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from starlette.concurrency import run_in_threadpool
-
-from adapters import publish, resolve
-from adapters.base import Base
-from adapters.manifest import WEIGHTS, Manifest
-from records.database import Database
-from records.models import Version as Row
+from adapters import publish
+from adapters.manifest import WEIGHTS
 from server.engine.base import AdapterRefused, Engine, RequestRefused, Version
-from server.errors import INVALID, unknown_model
+from server.errors import INVALID
 from server.metrics import Metrics
+from server.names import Names
 
-REMEMBERED_NAMES = 8192
 REFUSED_SECONDS = 5.0  # a version that the engine refused is not tried again sooner
 
 
@@ -43,28 +38,29 @@ class Resident:
 
 @dataclass
 class Catalog:
-    database: Database
+    names: Names
     home: Path
-    base: Base
     engine: Engine
     metrics: Metrics
     capacity: int
-    _names: OrderedDict[tuple[str, str], Version] = field(default_factory=OrderedDict)
     _residents: OrderedDict[str, Resident] = field(default_factory=OrderedDict)
     _refused: dict[str, tuple[float, str]] = field(default_factory=dict)
-    _generation: int = 0
 
     @asynccontextmanager
-    async def acquire(self, tenant: str, model: str) -> AsyncIterator[Version | None]:
+    async def acquire(self, tenant: str, model: str, key: str = "") -> AsyncIterator[Version | None]:
         """The version that answers for `model` (None: the base model), pinned in the engine for the block.
 
+        Where a brand has a canary, `key` decides: whoever sends the same one gets the same version.
         Raises RequestRefused: 404 for what the tenant does not have or this base cannot serve, 410 for a
         version whose files are gone or that the engine refuses; EngineUnavailable.
         """
-        if self.base.is_named(model):
+        if self.names.base.is_named(model):
             yield None
             return
-        resident = await self._resident(await self.resolve(tenant, model))
+        meaning = await self.names.of(tenant, model)
+        if meaning.previous is not None and meaning.previous.name in self._residents:
+            self._residents.move_to_end(meaning.previous.name)
+        resident = await self._resident(meaning.answering(key))
         resident.pins += 1
         try:
             await asyncio.shield(resident.loading)
@@ -74,39 +70,6 @@ class Catalog:
             if resident.doomed and not resident.pins:
                 self._leave(resident)
             self._make_room()
-
-    async def resolve(self, tenant: str, model: str) -> Version:
-        """The version behind a version's or a brand's name. Raises RequestRefused (404)."""
-        known = self._names.get((tenant, model))
-        if known is not None:
-            return known
-        generation = self._generation
-        row = await run_in_threadpool(self._look_up, tenant, model)
-        if row is None:
-            raise unknown_model(model)
-        version = self.version_of(row)
-        if generation == self._generation:  # else the rows changed while we read them
-            self._names[tenant, model] = version
-            if len(self._names) > REMEMBERED_NAMES:
-                self._names.popitem(last=False)
-        return version
-
-    def serves(self, row: Row) -> bool:
-        """Whether the version was made for the base model that is served here."""
-        return resolve.fits(row, self.base)
-
-    def version_of(self, row: Row) -> Version:
-        """The engine's word for a row. Raises RequestRefused (404) when it was made for another base."""
-        problem = Manifest.model_validate(row.manifest).fits(self.base)
-        if problem:
-            message = f"The model `{row.name}` cannot be served. {problem}"
-            raise RequestRefused(404, message, type=INVALID, param="model", code="model_not_found")
-        return Version(row.name, row.sha256)
-
-    def invalidate(self) -> None:
-        """The rows changed: resolve every name anew."""
-        self._generation += 1
-        self._names.clear()
 
     async def preload(self, version: Version) -> None:
         """Make a version resident ahead of its first request. Raises as `acquire` does."""
@@ -182,10 +145,6 @@ class Catalog:
             if self._residents.get(resident.version.name) is resident:
                 del self._residents[resident.version.name]
             self.metrics.resident.set(len(self._residents))
-
-    def _look_up(self, tenant: str, model: str) -> Row | None:
-        with self.database.read() as session:
-            return resolve.version_for(session, tenant, model, self.base)
 
 
 def _gone(version: Version, why: str) -> RequestRefused:

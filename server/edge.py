@@ -36,6 +36,7 @@ class Edge:
             return
         began, started = time.perf_counter(), False
         request_id = _request_id(scope["headers"])
+        scope.setdefault("state", {})["request_id"] = request_id.decode()
 
         async def stamped(message: Message) -> None:
             nonlocal started

@@ -1,7 +1,7 @@
 """Which fields a chat or completion request may carry, in one table: say it or refuse it.
 
-FORWARDED reaches the engine, whose handlers validate the value. IGNORED has no effect on an answer here.
-ONLY accepts the values that change nothing and refuses the rest. Any other field is a 400 that names it:
+FORWARDED reaches the engine, whose handlers validate the value. READ_HERE decides which version answers:
+`user` does where a brand has a canary. IGNORED has no effect on an answer here. ONLY accepts the values that change nothing and refuses the rest. Any other field is a 400 that names it:
 the engine would honour more (priority, chat_template, kv_transfer_params, ...) than a client may decide.
 """
 
@@ -37,7 +37,8 @@ FORWARDED: Mapping[Kind, Set[str]] = {
     Kind.CHAT: _SAMPLING | _EXTRA | _CHAT,
     Kind.COMPLETION: _SAMPLING | _EXTRA | {"prompt", "echo", "add_special_tokens"},
 }
-IGNORED = frozenset(["user", "metadata", "safety_identifier", "prompt_cache_key"])
+READ_HERE = frozenset(["model", "user"])
+IGNORED = frozenset(["metadata", "safety_identifier", "prompt_cache_key"])
 ONLY: Mapping[str, tuple[Any, ...]] = {
     "store": (False,),
     "service_tier": ("auto", "default"),
@@ -63,9 +64,10 @@ _TEXT_PARTS = ("text", "refusal")
 
 @dataclass(frozen=True)
 class Asked:
-    """A checked request: `body` is what the engine gets, without `model`."""
+    """A checked request: `body` is what the engine gets, without `model`. `user` is "" when none is named."""
 
     model: str
+    user: str
     body: dict[str, Any]
     stream: bool
     wants_usage: bool
@@ -76,12 +78,15 @@ def check(kind: Kind, given: dict[str, Any], salt: str) -> Asked:
     model = given.get("model")
     if not isinstance(model, str) or not model:
         raise invalid("You must provide a model, as text.", "model", "missing_required_parameter")
+    user = given.get("user")
+    if user is not None and not isinstance(user, str):
+        raise invalid("'user' must be text.", "user", "invalid_type")
     forwarded, body = FORWARDED[kind], {"cache_salt": salt}
     for name, value in given.items():
         if name in forwarded:
             if value is not None:
                 body[name] = value
-        elif name != "model":
+        elif name not in READ_HERE:
             _refuse_unless_harmless(name, value)
     needed = "messages" if kind is Kind.CHAT else "prompt"
     if needed not in body:
@@ -91,7 +96,7 @@ def check(kind: Kind, given: dict[str, Any], salt: str) -> Asked:
     _check_choices(body.get("n", 1))
     _check_keys("chat_template_kwargs", body.get("chat_template_kwargs", {}), _TEMPLATE_KEYS)
     stream, wants_usage = _check_stream(body)
-    return Asked(model, body, stream, wants_usage)
+    return Asked(model, user or "", body, stream, wants_usage)
 
 
 def _refuse_unless_harmless(name: str, value: Any) -> None:

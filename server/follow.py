@@ -1,4 +1,5 @@
-"""Watches the rows for what others did: new versions are loaded, deleted ones leave, names resolve anew.
+"""Watches the rows for what others did: names are looked up anew, what will answer is loaded, deleted
+versions leave.
 
 Nothing is pushed to a server; it looks every SECONDS, and so serves a publication well within a second.
 """
@@ -9,13 +10,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import func, select
 from starlette.concurrency import run_in_threadpool
 
+from adapters import rollout
 from records import files
 from records.blobs import Blobs
 from records.database import Database
+from records.models import Audit, Rollout
 from records.models import Version as Row
 from server.catalog import Catalog
 from server.engine.base import EngineUnavailable, RequestRefused
@@ -24,9 +28,16 @@ SECONDS = 0.25
 LOAD_FIRST_SECONDS = 0.5  # a brand keeps its old version for so long while the new one is loaded
 SWEEP_SECONDS = 60.0
 
-Stamp = tuple[int, int]  # (newest row, number of deleted rows): changes with every publication and deletion
-
 log = logging.getLogger("chorus.server")
+
+
+class Stamp(NamedTuple):
+    """Changes with every publication, deletion and change of a rollout."""
+
+    version: int  # the newest row
+    deleted: int
+    generations: int  # a sum: the newest audit row alone would miss a transaction that commits late
+    audit: int  # the newest row; from here on the audit says what to load ahead
 
 
 async def follow(database: Database, blobs: Blobs, catalog: Catalog) -> None:
@@ -39,7 +50,7 @@ async def follow(database: Database, blobs: Blobs, catalog: Catalog) -> None:
             if now != known:
                 newer, gone = await run_in_threadpool(_changes, database, known, catalog)
                 await _preload(catalog, newer)
-                catalog.invalidate()
+                catalog.names.invalidate()
                 for name in gone:
                     await catalog.retire(name)
                 known = now
@@ -58,7 +69,7 @@ async def _preload(catalog: Catalog, rows: list[Row]) -> None:
 
 async def _load(catalog: Catalog, row: Row) -> None:
     try:
-        await catalog.preload(catalog.version_of(row))
+        await catalog.preload(catalog.names.version_of(row))
     except (RequestRefused, EngineUnavailable) as error:
         log.warning("Not loaded ahead: %s", error)
 
@@ -66,16 +77,24 @@ async def _load(catalog: Catalog, row: Row) -> None:
 def _stamp(database: Database) -> Stamp:
     with database.read() as session:
         newest, deleted = session.execute(select(func.max(Row.seq), func.count(Row.deleted_at))).one()
-        return newest or 0, deleted
+        generations = session.scalar(select(func.sum(Rollout.generation)))
+        audit = session.scalar(select(func.max(Audit.seq)))
+        return Stamp(newest or 0, deleted, int(generations or 0), audit or 0)
 
 
 def _changes(database: Database, known: Stamp, catalog: Catalog) -> tuple[list[Row], Sequence[str]]:
-    """(final versions that are new, newest first; names of deleted versions that the engine holds)."""
-    final = select(Row).where(Row.seq > known[0], Row.step.is_(None), Row.deleted_at.is_(None))
+    """(final versions that are new and those that rollouts name now, newest first; names of deleted versions
+    that the engine holds)."""
+    final = select(Row).where(Row.seq > known.version, Row.step.is_(None), Row.deleted_at.is_(None))
     deleted = select(Row.name).where(Row.name.in_(catalog.held()), Row.deleted_at.is_not(None))
+    changed = select(Audit.after).where(Audit.seq > known.audit, Audit.object.startswith("rollout:"))
     with database.read() as session:
-        newer = session.scalars(final.order_by(Row.seq.desc()).limit(catalog.capacity)).all()
-        return list(newer), session.scalars(deleted).all()
+        states = session.scalars(changed.order_by(Audit.seq.desc()).limit(catalog.capacity)).all()
+        names = {state[part] for state in states if state for part in rollout.ANSWERING}
+        named = select(Row).where(Row.name.in_(names), Row.deleted_at.is_(None))
+        found = [*session.scalars(final.order_by(Row.seq.desc())), *session.scalars(named)]
+        rows = {row.name: row for row in found[: catalog.capacity]}
+        return list(rows.values()), session.scalars(deleted).all()
 
 
 def sweep(database: Database, blobs: Blobs) -> None:

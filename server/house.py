@@ -17,6 +17,7 @@ from server.catalog import Catalog
 from server.engine.base import Engine
 from server.keeper import Keeper
 from server.metrics import Metrics
+from server.names import Names
 from server.salts import Salts
 
 
@@ -28,6 +29,7 @@ class House:
     base: Base
     engine: Engine
     doorkeeper: Doorkeeper
+    names: Names
     catalog: Catalog
     keeper: Keeper
     metrics: Metrics

@@ -72,8 +72,8 @@ class Keeper:
     async def _bring_up(self) -> None:
         held = self._catalog.forget()
         await self._engine.start()
-        newest = await run_in_threadpool(self._newest)
-        wanted = list(dict.fromkeys([*newest, *held]))[: self._catalog.capacity]
+        named = await run_in_threadpool(self._named_by_rollouts)
+        wanted = list(dict.fromkeys([*named, *held]))[: self._catalog.capacity]
         for version in reversed(wanted):
             try:
                 await self._catalog.preload(version)
@@ -118,10 +118,11 @@ class Keeper:
             async for _ in frames:
                 pass
 
-    def _newest(self) -> list[Version]:
+    def _named_by_rollouts(self) -> list[Version]:
+        names = self._catalog.names
         with self._database.read() as session:
-            rows = resolve.newest_finals(session, self._catalog.capacity, self._catalog.base)
-        return [self._catalog.version_of(row) for row in rows]
+            rows = resolve.for_start(session, self._catalog.capacity, names.base)
+        return [names.version_of(row) for row in rows]
 
     def _down(self, reason: str) -> None:
         self.ready, self.reason = False, reason

@@ -30,6 +30,7 @@ async def _answer(kind: Kind, request: Request, tenant: str, house: House) -> Re
     asked = fields.check(kind, await json_object(request), house.salts.of(tenant))
     async with AsyncExitStack() as stack:
         seen = stack.enter_context(house.metrics.observe())
-        version = await stack.enter_async_context(house.catalog.acquire(tenant, asked.model))
+        who = asked.user or request.state.request_id
+        version = await stack.enter_async_context(house.catalog.acquire(tenant, asked.model, who))
         frames = house.engine.generate(kind, asked.body, version)
         return await reply(request, frames, asked, seen, until_end=stack.pop_all())

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/models")
 @router.get("")
 def list_models(tenant: CurrentTenant, house: Here) -> JSONResponse:
     with house.database.read() as session:
-        rows = [row for row in resolve.versions_of(session, tenant) if house.catalog.serves(row)]
+        rows = [row for row in resolve.versions_of(session, tenant) if house.names.serves(row)]
     newest = {row.brand: row for row in rows if row.step is None and row.brand}
     brands = [shapes.model(brand, row.created_at, tenant) for brand, row in newest.items()]
     return JSONResponse({"object": "list", "data": [_base(house), *brands, *map(shapes.version, rows)]})
@@ -40,7 +40,7 @@ def retrieve(model: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
         row = resolve.version_for(session, tenant, model, house.base)
     if row is None:
         raise unknown_model(model)
-    house.catalog.version_of(row)  # what cannot answer here is not there
+    house.names.version_of(row)  # what cannot answer here is not there
     return JSONResponse(shapes.model(model, row.created_at, tenant))
 
 
@@ -51,7 +51,7 @@ async def delete(model: str, tenant: CurrentTenant, house: Here) -> JSONResponse
         said = "The base model cannot be deleted; only fine-tuned versions can."
         raise RequestRefused(403, said, type=INVALID, param="model", code="model_not_deletable")
     await run_in_threadpool(_mark_deleted, house, tenant, model)
-    house.catalog.invalidate()
+    house.names.invalidate()
     await house.catalog.retire(model)
     return JSONResponse(shapes.deleted("model", model))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from adapters import resolve
+from adapters import resolve, rollout
+from records.audit import By
 from records.database import Database
 from records.models import Version
 from tests.adapters.conftest import BASE, Publish
@@ -19,12 +20,21 @@ def delete(database: Database, name: str) -> None:
         session.query(Version).filter(Version.name == name).update({"deleted_at": 1})
 
 
-def test_a_brand_is_its_newest_final_version(database: Database, publish_one: Publish) -> None:
+def test_a_brand_is_its_live_version_and_without_one_its_newest_final_version(
+    database: Database, publish_one: Publish
+) -> None:
     first, second = publish_one(), publish_one()
     publish_one(checkpoint=True)
     publish_one(brand="clinic")
     assert answers(database, "luxe") == second.name
     assert answers(database, first.name) == first.name
+    with database.write() as session:
+        brand = rollout.find(session, "acme", "luxe", BASE.slug)
+        assert brand is not None
+        rollout.rollback(session, brand, By("cli"))
+    assert answers(database, "luxe") == first.name
+    with database.write() as session:
+        rollout.promote(session, brand, second.name, By("cli"))
     delete(database, second.name)
     assert answers(database, "luxe") == first.name
     assert answers(database, second.name) is None
@@ -74,15 +84,15 @@ def test_after_a_change_of_base_and_back_the_older_version_that_fits_answers_aga
     assert answers(database, "luxe") == ours.name
     assert answers(database, other.name) == other.name
     with database.read() as session:
-        assert [row.name for row in resolve.newest_finals(session, 1, BASE)] == [ours.name]
+        assert [row.name for row in resolve.for_start(session, 1, BASE)] == [ours.name]
     delete(database, ours.name)
     assert answers(database, "luxe") == other.name, "so that the refusal can say what differs"
 
 
-def test_a_start_loads_the_newest_of_each_brand_newest_first(
+def test_a_start_loads_what_is_live_newest_first_then_what_else_rollouts_name(
     database: Database, publish_one: Publish
 ) -> None:
-    publish_one(brand="a")
+    before = publish_one(brand="a")
     theirs = publish_one(brand="a", tenant="rival")
     b = publish_one(brand="b")
     a = publish_one(brand="a")
@@ -90,6 +100,11 @@ def test_a_start_loads_the_newest_of_each_brand_newest_first(
     publish_one(brand="d", checkpoint=True)
     delete(database, gone.name)
     with database.read() as session:
-        assert [row.name for row in resolve.newest_finals(session, 10, BASE)] == [a.name, b.name, theirs.name]
-        assert [row.name for row in resolve.newest_finals(session, 1, BASE)] == [a.name]
+        assert [row.name for row in resolve.for_start(session, 10, BASE)] == [
+            a.name,
+            b.name,
+            theirs.name,
+            before.name,
+        ]
+        assert [row.name for row in resolve.for_start(session, 1, BASE)] == [a.name]
         assert [row.name for row in resolve.versions_of(session, "rival")] == [theirs.name]

@@ -34,7 +34,8 @@ def add(database: Database, name: str, *, tenant: str = "acme", brand: str = "lu
     with database.write() as session:
         session.execute(
             text(
-                "INSERT INTO versions (name, tenant, brand, base, sha256, step, created_at, deleted_at, manifest)"
+                "INSERT INTO versions"
+                " (name, tenant, brand, base, sha256, step, created_at, deleted_at, manifest)"
                 " VALUES (:name, :tenant, :brand, :base, 'x', :step, 1, :deleted_at, '{}')"
             ),
             {"name": name, "tenant": tenant, "brand": brand, **values},

@@ -21,6 +21,7 @@ from server.catalog import Catalog
 from server.engine.base import AdapterRefused, EngineUnavailable, RequestRefused, Version
 from server.engine.fake import FakeEngine
 from server.metrics import Metrics
+from server.names import Names
 from tests.server.conftest import a_base, manifest_of
 
 
@@ -59,7 +60,8 @@ class House:
             jobs.add(session, self.job)
         self.base = a_base(folder)
         self.engine = SlowEngine()
-        self.catalog = Catalog(self.database, folder, self.base, self.engine, Metrics(), capacity=3)
+        self.names = Names(self.database, self.base)
+        self.catalog = Catalog(self.names, folder, self.engine, Metrics(), capacity=3)
         self.seeds = iter(range(1000))
 
     def publish(self, brand: str = "luxe") -> str:
@@ -99,7 +101,7 @@ async def test_a_brand_is_its_newest_version_once_the_rows_are_looked_at_again(h
     assert await house.use("luxe") == first
     second = house.publish()
     assert await house.use("luxe") == first
-    house.catalog.invalidate()
+    house.names.invalidate()
     assert await house.use("luxe") == second
 
 
@@ -114,7 +116,7 @@ async def test_an_unknown_name_is_not_remembered(house: House) -> None:
     for n in range(5):
         with pytest.raises(RequestRefused):
             await house.use(f"none-{n}")
-    assert not house.catalog._names
+    assert not house.names._known
     assert await house.use(house.publish("none-1"))
 
 
@@ -143,6 +145,21 @@ async def test_past_the_capacity_the_least_recently_used_one_leaves(house: House
     await asyncio.sleep(0.1)
     assert set(house.engine.resident) == {versions[0], versions[2], fourth}
     assert house.catalog.held() == [versions[2], versions[0], fourth]
+
+
+async def test_a_brands_previous_version_stays_as_long_as_the_brand_is_used(house: House) -> None:
+    previous = house.publish()
+    await house.use(previous)
+    live = house.publish()
+    for n in range(4):
+        await house.use("luxe")
+        await house.use(house.publish(f"b{n}"))
+    await asyncio.sleep(0.1)
+    assert {previous, live} <= set(house.engine.resident)
+    for n in range(4, 7):
+        await house.use(house.publish(f"b{n}"))
+    await asyncio.sleep(0.1)
+    assert not {previous, live} & set(house.engine.resident), "a brand that nobody asks for holds nothing"
 
 
 async def test_a_pinned_version_never_leaves(house: House) -> None:

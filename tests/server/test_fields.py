@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from server.engine.base import Kind, RequestRefused
-from server.fields import FORWARDED, IGNORED, ONLY, check
+from server.fields import FORWARDED, IGNORED, ONLY, READ_HERE, check
 from tests.conforms import document
 
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
@@ -30,7 +30,7 @@ def refused(kind: Kind = Kind.CHAT, **given: Any) -> RequestRefused:
 def test_every_field_that_openai_has_is_in_the_table(kind: Kind) -> None:
     """So that a new field of theirs is a decision of ours, not an accident."""
     schema = "CreateChatCompletionRequest" if kind is Kind.CHAT else "CreateCompletionRequest"
-    known = FORWARDED[kind] | IGNORED | set(ONLY) | {"model"}
+    known = FORWARDED[kind] | READ_HERE | IGNORED | set(ONLY)
     assert properties(schema) <= known
 
 
@@ -77,6 +77,13 @@ def test_the_salt_of_the_tenant_reaches_the_engine_and_the_model_does_not() -> N
 
 def test_null_means_left_out() -> None:
     assert checked(temperature=None, tools=None, store=None, audio=None) == checked()
+
+
+def test_the_user_is_read_and_does_not_reach_the_engine() -> None:
+    asked = check(Kind.CHAT, {**HELLO, "user": "u-1"}, "salt")
+    assert asked.user == "u-1"
+    assert "user" not in asked.body
+    assert [check(Kind.CHAT, {**HELLO, **given}, "salt").user for given in ({}, {"user": None})] == ["", ""]
 
 
 def test_fields_without_effect_are_taken_and_dropped() -> None:
@@ -141,6 +148,8 @@ def test_what_cannot_be_done_is_refused_by_name(name: str, value: Any) -> None:
             "stream_options.include_obfuscation",
         ),
         ({"n": 129}, "n"),
+        ({"user": 5}, "user"),
+        ({"user": ["u"]}, "user"),
         ({"chat_template_kwargs": {"chat_template": "x"}}, "chat_template_kwargs.chat_template"),
         ({"chat_template_kwargs": "x"}, "chat_template_kwargs"),
     ],

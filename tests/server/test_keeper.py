@@ -80,14 +80,14 @@ def test_control_routes_answer_while_the_engine_is_down(serve: Stage) -> None:
     assert server.http().get("/metrics").text.count("chorus_engine_up 0.0") == 1
 
 
-def test_newest_versions_are_resident_before_ready(serve: Stage) -> None:
+def test_live_and_previous_versions_are_resident_before_ready(serve: Stage) -> None:
     first = serve()
-    old, new = first.publish("luxe", seed=1), first.publish("luxe", seed=2)
+    oldest, old, new = (first.publish("luxe", seed=seed) for seed in (0, 1, 2))
     other = first.publish("clinic", tenant="rival", seed=3)
     foreign = first.publish("foreign", seed=4, template_sha256="0" * 64)
     second = serve(FakeEngine())
-    assert set(second.engine.resident) == {new, other}
-    assert old not in second.engine.loads
+    assert set(second.engine.resident) == {new, old, other}
+    assert oldest not in second.engine.loads
     assert foreign not in second.engine.loads
 
 

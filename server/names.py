@@ -1,0 +1,97 @@
+"""What a tenant's client means by `model`: looked up in the rows once, remembered until they change.
+
+server/follow.py looks at the rows four times a second and calls `invalidate`, and so does a route that changed
+them. So chat reads no rows, and a rollout's change is seen everywhere within a second.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from starlette.concurrency import run_in_threadpool
+
+from adapters import resolve, rollout
+from adapters.base import Base
+from adapters.manifest import Manifest
+from records.database import Database
+from records.models import Rollout
+from records.models import Version as Row
+from server.engine.base import RequestRefused, Version
+from server.errors import INVALID, unknown_model
+
+REMEMBERED_NAMES = 8192
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """The version behind a name, and for a brand what its rollout names besides, as far as this base can
+    serve it."""
+
+    live: Version
+    row: Rollout | None = None
+    candidate: Version | None = None
+    shadow: Version | None = None
+    previous: Version | None = None
+
+    def answering(self, key: str) -> Version:
+        """The version that answers whoever `key` stands for: the same one each time."""
+        if self.row is None or self.candidate is None:
+            return self.live
+        return self.candidate if rollout.choose(self.row, key) == self.candidate.name else self.live
+
+
+@dataclass
+class Names:
+    database: Database
+    base: Base
+    _known: OrderedDict[tuple[str, str], Meaning] = field(default_factory=OrderedDict)
+    _generation: int = 0
+
+    async def of(self, tenant: str, model: str) -> Meaning:
+        """What the name of a version or a brand stands for. Raises RequestRefused (404)."""
+        known = self._known.get((tenant, model))
+        if known is not None:
+            return known
+        generation = self._generation
+        meaning = await run_in_threadpool(self._look_up, tenant, model)
+        if generation == self._generation:  # else the rows changed while we read them
+            self._known[tenant, model] = meaning
+            if len(self._known) > REMEMBERED_NAMES:
+                self._known.popitem(last=False)
+        return meaning
+
+    def shadow_of(self, tenant: str, model: str, answered: Version | None) -> Version | None:
+        """The shadow to compare an answer of the brand's live version with; reads no rows."""
+        known = self._known.get((tenant, model))
+        return known.shadow if known is not None and known.live == answered else None
+
+    def invalidate(self) -> None:
+        """The rows changed: look every name up anew."""
+        self._generation += 1
+        self._known.clear()
+
+    def serves(self, row: Row) -> bool:
+        """Whether the version was made for the base model that is served here."""
+        return resolve.fits(row, self.base)
+
+    def version_of(self, row: Row) -> Version:
+        """The engine's word for a row. Raises RequestRefused (404) when it was made for another base."""
+        problem = Manifest.model_validate(row.manifest).fits(self.base)
+        if problem:
+            message = f"The model `{row.name}` cannot be served. {problem}"
+            raise RequestRefused(404, message, type=INVALID, param="model", code="model_not_found")
+        return Version(row.name, row.sha256)
+
+    def _look_up(self, tenant: str, model: str) -> Meaning:
+        with self.database.read() as session:
+            row = resolve.version_for(session, tenant, model, self.base)
+            if row is None:
+                raise unknown_model(model)
+            found = rollout.find(session, tenant, model, self.base.slug)
+            others: dict[str, Version] = {}
+            for part in ("candidate", "shadow", "previous") if found else ():
+                version = resolve.usable(session, tenant, getattr(found, part), self.base)
+                if version is not None and version.name != row.name:
+                    others[part] = self.version_of(version)
+        return Meaning(self.version_of(row), found, **others)
