@@ -1,4 +1,4 @@
-"""`chorus`: serve, work, tenants. Thin: each command reads settings and calls one function."""
+"""`chorus`: serve, work, tenants, adapters. Thin: each command reads settings and calls one function."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from cli import options
+from cli.adapters import adapters
 from cli.options import Base, Home, Host, Port
 from cli.tenants import tenants
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Fine-tune and serve one LoRA adapter per brand."
 )
+app.add_typer(adapters, name="adapters", help="Check LoRA adapters.")
 app.add_typer(tenants, name="tenants", help="Tenants and their API keys.")
 
 

@@ -12,6 +12,8 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from adapters.base import resolve
+from adapters.check import admit
 from adapters.manifest import CONFIG, WEIGHTS
 from training import adapter
 
@@ -68,6 +70,12 @@ def test_an_untrained_adapter_changes_nothing(small_base: Path) -> None:
         before = base(input_ids=IDS, use_cache=False, segments=(40,)).logits
         after = adapter.attach(base, 16, seed=1)(input_ids=IDS, use_cache=False, segments=(40,)).logits
     assert torch.equal(before, after)
+
+
+def test_what_training_saves_passes_the_admission_check(model: Any, small_base: Path, tmp_path: Path) -> None:
+    adapter.save(model, tmp_path / "adapter", "small")
+    admitted = admit(tmp_path / "adapter", resolve(str(small_base), tmp_path), max_rank=8)
+    assert (admitted.rank, admitted.tensors, admitted.warnings) == (8, 2 * 7 * 2, ())
 
 
 @pytest.mark.parametrize(("largest", "rank"), [(8, 8), (16, 16), (17, 16), (64, 16), (1, 1), (12, 8)])
