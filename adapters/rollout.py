@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -39,6 +40,12 @@ def find(session: Session, tenant: str, brand: str, base: str, *, lock: bool = F
     """The brand's rollout on the base of that slug. `lock` it before a change."""
     mine = select(Rollout).where(Rollout.tenant == tenant, Rollout.brand == brand, Rollout.base == base)
     return session.scalar(mine.with_for_update() if lock else mine)
+
+
+def of(session: Session, tenant: str, base: str) -> Sequence[Rollout]:
+    """The tenant's rollouts on the base of that slug, by the brand's name."""
+    mine = select(Rollout).where(Rollout.tenant == tenant, Rollout.base == base)
+    return session.scalars(mine.order_by(Rollout.brand)).all()
 
 
 def state(row: Rollout) -> dict[str, Any]:

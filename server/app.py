@@ -25,8 +25,9 @@ from server.keeper import Keeper
 from server.metrics import Metrics
 from server.metrics_jobs import JobCollector
 from server.names import Names
-from server.routes import chat, files, health, jobs, models
+from server.routes import brands, chat, files, health, jobs, models
 from server.salts import Salts
+from server.shadow import Shadows
 
 HEAVY_THREADS = 2
 
@@ -53,6 +54,7 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
         keeper=Keeper(engine, catalog, database, metrics, settings.engine_hang_seconds),
         metrics=metrics,
         salts=Salts(),
+        shadows=Shadows(engine, catalog, metrics),
         heavy=CapacityLimiter(HEAVY_THREADS),
     )
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_lifespan)
@@ -60,7 +62,7 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
     errors.install(app)
     # Deny by default: the key is asked for by the router, so no route in it can forget to.
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(current_tenant)], redirect_slashes=False)
-    for part in (chat, models, files, jobs):
+    for part in (chat, models, brands, files, jobs):
         v1.include_router(part.router)
     app.include_router(v1)
     app.include_router(health.router)
@@ -79,6 +81,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        await house.shadows.stop()
         for task in tasks:
             task.cancel()
         for task in tasks:

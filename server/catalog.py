@@ -25,6 +25,14 @@ from server.names import Names
 REFUSED_SECONDS = 5.0  # a version that the engine refused is not tried again sooner
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Who answers a request (None: the base model), and the shadow to compare a live answer with."""
+
+    version: Version | None
+    shadow: Version | None = None
+
+
 @dataclass(eq=False)
 class Resident:
     """A version in the engine, or on its way in (`loading`) or out (`leaving`)."""
@@ -47,7 +55,7 @@ class Catalog:
     _refused: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     @asynccontextmanager
-    async def acquire(self, tenant: str, model: str, key: str = "") -> AsyncIterator[Version | None]:
+    async def acquire(self, tenant: str, model: str, key: str = "") -> AsyncIterator[Chosen]:
         """The version that answers for `model` (None: the base model), pinned in the engine for the block.
 
         Where a brand has a canary, `key` decides: whoever sends the same one gets the same version.
@@ -55,16 +63,17 @@ class Catalog:
         version whose files are gone or that the engine refuses; EngineUnavailable.
         """
         if self.names.base.is_named(model):
-            yield None
+            yield Chosen(None)
             return
         meaning = await self.names.of(tenant, model)
         if meaning.previous is not None and meaning.previous.name in self._residents:
             self._residents.move_to_end(meaning.previous.name)
-        resident = await self._resident(meaning.answering(key))
+        version = meaning.answering(key)
+        resident = await self._resident(version)
         resident.pins += 1
         try:
             await asyncio.shield(resident.loading)
-            yield resident.version
+            yield Chosen(version, meaning.shadow if version == meaning.live else None)
         finally:
             resident.pins -= 1
             if resident.doomed and not resident.pins:

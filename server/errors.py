@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
 
+from adapters.rollout import RolloutRefused
 from records.pages import UnknownCursor
 from server.engine.base import EngineUnavailable, RequestRefused
 
@@ -114,6 +115,11 @@ def install(app: FastAPI) -> None:
     async def engine_unavailable(request: Request, error: EngineUnavailable) -> JSONResponse:
         request.app.state.house.keeper.suspect()
         return respond(unavailable(f"{error} Try again in a moment."))
+
+    @app.exception_handler(RolloutRefused)
+    async def rollout_refused(_request: Request, error: RolloutRefused) -> JSONResponse:
+        status = 409 if error.param is None else 400  # what is asked may be right, and the state is not
+        return respond(RequestRefused(status, str(error), type=INVALID, param=error.param, code=error.code))
 
     @app.exception_handler(UnknownCursor)
     async def unknown_cursor(_request: Request, error: UnknownCursor) -> JSONResponse:

@@ -1,8 +1,9 @@
 """Which fields a chat or completion request may carry, in one table: say it or refuse it.
 
 FORWARDED reaches the engine, whose handlers validate the value. READ_HERE decides which version answers:
-`user` does where a brand has a canary. IGNORED has no effect on an answer here. ONLY accepts the values that change nothing and refuses the rest. Any other field is a 400 that names it:
-the engine would honour more (priority, chat_template, kv_transfer_params, ...) than a client may decide.
+`user` does where a brand has a canary. IGNORED has no effect on an answer here. ONLY accepts the values that
+change nothing and refuses the rest. Any other field is a 400 that names it: the engine would honour more
+(priority, chat_template, kv_transfer_params, ...) than a client may decide.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from server.keeper import Keeper
 from server.metrics import Metrics
 from server.names import Names
 from server.salts import Salts
+from server.shadow import Shadows
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class House:
     keeper: Keeper
     metrics: Metrics
     salts: Salts
+    shadows: Shadows
     heavy: CapacityLimiter  # long work in threads: it must not take the threads of short look-ups
 
 

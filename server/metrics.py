@@ -11,7 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    Summary,
+    generate_latest,
+)
 from prometheus_client.registry import Collector
 
 from server.usage import tokens
@@ -78,6 +87,14 @@ class Metrics:
         self.loads = {result: loads.labels(result) for result in ("ok", "failed")}
         self.load_seconds = Histogram("chorus_adapter_load_seconds", "Time of one load.", registry=own)
         self.resident = Gauge("chorus_resident_versions", "Versions held by the engine.", registry=own)
+        mirrored = Counter("chorus_shadow_requests", "Requests mirrored.", ("result",), registry=own)
+        self.mirrored = {result: mirrored.labels(result) for result in ("ok", "failed", "skipped")}
+        self.shadow_seconds = Histogram("chorus_shadow_seconds", "Time of a shadow's answer.", registry=own)
+        self.shadow_agreement = Summary(
+            "chorus_shadow_agreement", "From 0 to 1, of a shadow's answer with the real one.", registry=own
+        )
+        spent = Counter("chorus_shadow_tokens", "Tokens of shadows.", ("direction",), registry=own)
+        self.shadow_in, self.shadow_out = spent.labels("in"), spent.labels("out")
         self.engine_up = Gauge("chorus_engine_up", "1 when chat works.", registry=own)
         failures = Counter("chorus_engine_failures", "Ends of the engine.", ("kind",), registry=own)
         self.engine_failures = {kind: failures.labels(kind) for kind in ("died", "hung")}
@@ -92,6 +109,14 @@ class Metrics:
             yield Observation(self)
         finally:
             self.in_flight.dec()
+
+    def mirror(self, seconds: float, counted: tuple[int, int], agreement: float) -> None:
+        """A shadow has answered, and was compared."""
+        self.mirrored["ok"].inc()
+        self.shadow_seconds.observe(seconds)
+        self.shadow_in.inc(counted[0])
+        self.shadow_out.inc(counted[1])
+        self.shadow_agreement.observe(agreement)
 
     @contextmanager
     def load(self) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """What a tenant's client means by `model`: looked up in the rows once, remembered until they change.
 
-server/follow.py looks at the rows four times a second and calls `invalidate`, and so does a route that changed
+server/follow.py looks at the rows four times a second and calls `invalidate`, as does a route that changed
 them. So chat reads no rows, and a rollout's change is seen everywhere within a second.
 """
 
@@ -60,11 +60,6 @@ class Names:
             if len(self._known) > REMEMBERED_NAMES:
                 self._known.popitem(last=False)
         return meaning
-
-    def shadow_of(self, tenant: str, model: str, answered: Version | None) -> Version | None:
-        """The shadow to compare an answer of the brand's live version with; reads no rows."""
-        known = self._known.get((tenant, model))
-        return known.shadow if known is not None and known.live == answered else None
 
     def invalidate(self) -> None:
         """The rows changed: look every name up anew."""

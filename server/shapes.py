@@ -1,11 +1,14 @@
-"""Rows as OpenAI's objects: field for field what reference documents of the API say, nothing more."""
+"""Rows as OpenAI's objects: field for field what reference documents of the API say, nothing more.
+
+Brands and the audit are ours, in the same style.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from records.models import Checkpoint, Event, File, Job
+from records.models import Audit, Checkpoint, Event, File, Job, Rollout
 from records.models import Version as VersionRow
 
 T = TypeVar("T")
@@ -84,6 +87,35 @@ def model(name: str, created: int, owner: str) -> Shape:
 
 def version(row: VersionRow) -> Shape:
     return model(row.name, row.created_at, row.tenant)
+
+
+def brand(row: Rollout) -> Shape:
+    return {
+        "id": row.brand,
+        "object": "brand",
+        "base": row.base,
+        "live": row.live,
+        "previous": row.previous,
+        "candidate": row.candidate,
+        "share": row.share,
+        "shadow": row.shadow,
+        "paused": row.paused,
+        "generation": row.generation,
+        "updated_at": row.updated_at,
+    }
+
+
+def audit(row: Audit) -> Shape:
+    return {
+        "id": row.id,
+        "object": "audit",
+        "created_at": row.at,
+        "actor": row.actor,
+        "action": row.action,
+        "before": row.before,
+        "after": row.after,
+        "request_id": row.request_id,
+    }
 
 
 def deleted(kind: str, name: str) -> Shape:

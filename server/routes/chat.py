@@ -31,6 +31,7 @@ async def _answer(kind: Kind, request: Request, tenant: str, house: House) -> Re
     async with AsyncExitStack() as stack:
         seen = stack.enter_context(house.metrics.observe())
         who = asked.user or request.state.request_id
-        version = await stack.enter_async_context(house.catalog.acquire(tenant, asked.model, who))
-        frames = house.engine.generate(kind, asked.body, version)
+        chosen = await stack.enter_async_context(house.catalog.acquire(tenant, asked.model, who))
+        frames = house.engine.generate(kind, asked.body, chosen.version)
+        frames = house.shadows.watch(frames, kind, tenant, asked, chosen.shadow)
         return await reply(request, frames, asked, seen, until_end=stack.pop_all())

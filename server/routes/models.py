@@ -1,4 +1,4 @@
-"""/v1/models: the base model, the tenant's brands (newest version answers) and each of its versions."""
+"""/v1/models: the base model, the tenant's brands (the live version answers) and each of its versions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from adapters import resolve
+from adapters import resolve, rollout
+from records import audit
+from records.audit import By
 from records.models import Version
 from server import shapes
-from server.auth import CurrentTenant
+from server.auth import CurrentActor, CurrentTenant
 from server.engine.base import RequestRefused
 from server.errors import INVALID, invalid, unknown_model
 from server.house import Here, House
@@ -27,8 +29,10 @@ router = APIRouter(prefix="/models")
 def list_models(tenant: CurrentTenant, house: Here) -> JSONResponse:
     with house.database.read() as session:
         rows = [row for row in resolve.versions_of(session, tenant) if house.names.serves(row)]
-    newest = {row.brand: row for row in rows if row.step is None and row.brand}
-    brands = [shapes.model(brand, row.created_at, tenant) for brand, row in newest.items()]
+        live = {row.live for row in rollout.of(session, tenant, house.base.slug)}
+    answering = {row.brand: row for row in rows if row.step is None and row.brand}
+    answering |= {row.brand: row for row in rows if row.name in live}
+    brands = [shapes.model(brand, row.created_at, tenant) for brand, row in answering.items()]
     return JSONResponse({"object": "list", "data": [_base(house), *brands, *map(shapes.version, rows)]})
 
 
@@ -45,23 +49,29 @@ def retrieve(model: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
 
 
 @router.delete("/{model:path}")
-async def delete(model: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
-    """Forget a version: it stops to answer now, and leaves the engine when its last stream has ended."""
+async def delete(model: str, tenant: CurrentTenant, by: CurrentActor, house: Here) -> JSONResponse:
+    """Forget a version: it stops to answer now, and leaves the engine when its last stream has ended.
+
+    Refused (409) while a rollout sends it requests.
+    """
     if house.base.is_named(model):
         said = "The base model cannot be deleted; only fine-tuned versions can."
         raise RequestRefused(403, said, type=INVALID, param="model", code="model_not_deletable")
-    await run_in_threadpool(_mark_deleted, house, tenant, model)
+    await run_in_threadpool(_mark_deleted, house, tenant, model, by)
     house.names.invalidate()
     await house.catalog.retire(model)
     return JSONResponse(shapes.deleted("model", model))
 
 
-def _mark_deleted(house: House, tenant: str, model: str) -> None:
+def _mark_deleted(house: House, tenant: str, model: str, by: By) -> None:
     mine = select(Version).where(Version.tenant == tenant, Version.deleted_at.is_(None))
     with house.database.write() as session:
         row = session.scalar(mine.where(Version.name == model))
         if row is not None:
+            rollout.release(session, row, by)
             row.deleted_at = int(time.time())
+            was = {"sha256": row.sha256, "job_id": row.job_id}
+            audit.note(session, by, tenant, "delete", f"version:{row.name}", before=was, after=None)
         elif resolve.version_for(session, tenant, model, house.base) is not None:
             said = f"'{model}' is a brand; delete its versions (ft:...) instead."
             raise invalid(said, "model", "model_not_deletable")

@@ -79,8 +79,8 @@ class House:
             return row.name
 
     async def use(self, model: str) -> str | None:
-        async with self.catalog.acquire("acme", model) as version:
-            return version.name if version else None
+        async with self.catalog.acquire("acme", model) as chosen:
+            return chosen.version.name if chosen.version else None
 
 
 @pytest_asyncio.fixture
@@ -163,7 +163,8 @@ async def test_a_brands_previous_version_stays_as_long_as_the_brand_is_used(hous
 
 
 async def test_a_pinned_version_never_leaves(house: House) -> None:
-    async with house.catalog.acquire("acme", house.publish()) as pinned:
+    async with house.catalog.acquire("acme", house.publish()) as chosen:
+        pinned = chosen.version
         assert pinned is not None
         for n in range(6):
             await house.use(house.publish(f"b{n}"))
@@ -246,8 +247,8 @@ async def test_random_use_keeps_pins_and_capacity(house: House) -> None:
     async def user() -> None:
         for _ in range(20):
             name = source.choice(versions)
-            async with house.catalog.acquire("acme", name) as version:
-                assert version is not None
+            async with house.catalog.acquire("acme", name) as chosen:
+                assert chosen.version is not None
                 await asyncio.sleep(source.random() / 500)
                 assert name in house.engine.resident
 

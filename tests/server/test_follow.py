@@ -31,12 +31,12 @@ def test_checkpoints_are_loaded_when_asked_for_and_not_before(server: Running) -
 
 def test_a_deletion_by_another_server_is_seen(serve: Stage) -> None:
     one, other = serve(), serve()
-    version = one.publish("luxe")
-    until(lambda: version in one.engine.resident and version in other.engine.resident)
-    assert other.client().chat.completions.create(model="luxe", messages=HELLO).model == version
+    version, live = one.publish("luxe", seed=1), one.publish("luxe", seed=2)
+    until(lambda: all({version, live} <= set(server.engine.resident) for server in (one, other)))
+    assert other.client().chat.completions.create(model=version, messages=HELLO).model == version
     one.client().models.delete(version)
     until(lambda: version not in other.engine.resident)
-    body = {"model": "luxe", "messages": HELLO}
+    body = {"model": version, "messages": HELLO}
     assert other.http().post("/v1/chat/completions", json=body).status_code == 404
 
 

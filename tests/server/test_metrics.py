@@ -28,6 +28,10 @@ PROMISED = {
     "chorus_training_loss",
     "chorus_training_tokens_per_second",
     "chorus_training_progress_ratio",
+    "chorus_shadow_requests",
+    "chorus_shadow_seconds",
+    "chorus_shadow_tokens",
+    "chorus_shadow_agreement",
     "chorus_engine_up",
     "chorus_build_info",
 }

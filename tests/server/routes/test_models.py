@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import pytest
 
+from records.models import Audit
 from tests.server.conftest import Running, until
 
 HELLO: Any = [{"role": "user", "content": "hello there"}]
@@ -37,18 +38,27 @@ def test_a_deleted_version_answers_no_more_and_leaves_the_engine(server: Running
     older, newer = server.publish("luxe", seed=1), server.publish("luxe", seed=2)
     until(lambda: newer in server.engine.resident)
     ask = server.client().chat.completions.create
+    assert ask(model=older, messages=HELLO).model == older
+    assert server.client().models.delete(older).deleted is True
+    with pytest.raises(openai.NotFoundError):
+        ask(model=older, messages=HELLO)
     assert ask(model="luxe", messages=HELLO).model == newer
-    assert server.client().models.delete(newer).deleted is True
+    until(lambda: older not in server.engine.resident)
     with pytest.raises(openai.NotFoundError):
-        ask(model=newer, messages=HELLO)
-    assert ask(model="luxe", messages=HELLO).model == older
-    until(lambda: newer not in server.engine.resident)
-    with pytest.raises(openai.NotFoundError):
-        server.client().models.delete(newer)
+        server.client().models.delete(older)
+
+
+def test_a_deletion_is_in_the_audit(server: Running) -> None:
+    version, _ = server.publish("luxe", seed=1), server.publish("luxe", seed=2)
+    server.client().models.delete(version)
+    with server.house.database.read() as session:
+        row = session.query(Audit).filter(Audit.action == "delete").one()
+    assert (row.object, row.tenant) == (f"version:{version}", "acme")
+    assert row.actor == server.keys["acme"].split("-")[1]
 
 
 def test_a_stream_outlives_the_deletion_of_its_version(server: Running) -> None:
-    version = server.publish("luxe")
+    version, _ = server.publish("luxe", seed=1), server.publish("luxe", seed=2)
     server.engine.word_seconds = 0.5
     stream = server.client().chat.completions.create(model=version, messages=HELLO, stream=True)
     next(stream)
@@ -75,7 +85,7 @@ def test_a_brand_is_deleted_by_its_versions(server: Running) -> None:
 
 
 def test_nobody_deletes_the_version_of_another_tenant(server: Running) -> None:
-    version = server.publish("luxe")
+    version, _ = server.publish("luxe", seed=1), server.publish("luxe", seed=2)
     with pytest.raises(openai.NotFoundError):
         server.client("rival").models.delete(version)
     assert server.client().models.retrieve(version)

@@ -1,0 +1,99 @@
+"""/v1/brands: what each of the tenant's brands means on the base that is served here, and how it changes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from adapters import rollout
+from records import pages
+from records.audit import By
+from records.models import Audit, Rollout
+from server import brand_request, shapes
+from server.auth import CurrentActor, CurrentTenant
+from server.body import json_object
+from server.brand_request import BrandRequest
+from server.engine.base import EngineUnavailable
+from server.errors import missing
+from server.house import Here, House
+
+LOAD_SECONDS = 5.0  # how long a change waits for the version that will answer; then it is made all the same
+
+router = APIRouter(prefix="/brands")
+
+
+@router.get("")
+def list_brands(tenant: CurrentTenant, house: Here) -> JSONResponse:
+    with house.database.read() as session:
+        rows = rollout.of(session, tenant, house.base.slug)
+    return JSONResponse({"object": "list", "data": [shapes.brand(row) for row in rows]})
+
+
+@router.get("/{brand}")
+def retrieve(brand: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
+    """The brand, and how its shadow compares, as far as this server has mirrored to it."""
+    with house.database.read() as session:
+        row = _get(session, house, tenant, brand)
+    tally = house.shadows.tally(tenant, brand)
+    return JSONResponse({**shapes.brand(row), "mirrored": tally.shown() if tally else None})
+
+
+@router.post("/{brand}")
+async def change(
+    brand: str, request: Request, tenant: CurrentTenant, by: CurrentActor, house: Here
+) -> JSONResponse:
+    """One change, in one transaction with its audit row; on this server it is in force on return.
+
+    A version that is about to get requests is loaded first: where that fails nothing is changed.
+    """
+    asked = brand_request.parse(await json_object(request))
+    for name in await run_in_threadpool(_rehearse, house, tenant, brand, asked, by):
+        version = (await house.names.of(tenant, name)).live
+        with suppress(EngineUnavailable, TimeoutError):  # brands can be changed while the engine is down
+            await asyncio.wait_for(house.catalog.preload(version), LOAD_SECONDS)
+    row = await run_in_threadpool(_change, house, tenant, brand, asked, by)
+    house.names.invalidate()
+    return JSONResponse(shapes.brand(row))
+
+
+@router.get("/{brand}/audit")
+def audit(
+    brand: str,
+    tenant: CurrentTenant,
+    house: Here,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> JSONResponse:
+    with house.database.read() as session:
+        name = rollout.name_of(_get(session, house, tenant, brand))
+        where = Audit.tenant == tenant, Audit.object == name
+        page = pages.page(session, Audit, *where, after=after, limit=limit)
+    return JSONResponse(shapes.listed(page.rows, shapes.audit, page.has_more))
+
+
+def _get(session: Session, house: House, tenant: str, brand: str, *, lock: bool = False) -> Rollout:
+    row = rollout.find(session, tenant, brand, house.base.slug, lock=lock)
+    if row is None:
+        raise missing("brand", brand)
+    return row
+
+
+def _rehearse(house: House, tenant: str, brand: str, asked: BrandRequest, by: By) -> set[str]:
+    """The versions that would newly get requests; nothing is written. Raises RolloutRefused."""
+    with house.database.read() as session:
+        row = _get(session, house, tenant, brand)
+        before = rollout.state(row)
+        after = rollout.state(asked.apply(session, row, by))
+    changed = {after[part] for part in rollout.ANSWERING if after[part] != before[part]}
+    return changed - {None}
+
+
+def _change(house: House, tenant: str, brand: str, asked: BrandRequest, by: By) -> Rollout:
+    with house.database.write() as session:
+        return asked.apply(session, _get(session, house, tenant, brand, lock=True), by)
