@@ -42,10 +42,11 @@ def find(session: Session, tenant: str, brand: str, base: str, *, lock: bool = F
     return session.scalar(mine.with_for_update() if lock else mine)
 
 
-def of(session: Session, tenant: str, base: str) -> Sequence[Rollout]:
-    """The tenant's rollouts on the base of that slug, by the brand's name."""
-    mine = select(Rollout).where(Rollout.tenant == tenant, Rollout.base == base)
-    return session.scalars(mine.order_by(Rollout.brand)).all()
+def of(session: Session, tenant: str, base: str | None = None) -> Sequence[Rollout]:
+    """The tenant's rollouts, by the brand's name: on the base of that slug, or on all."""
+    mine = select(Rollout).where(Rollout.tenant == tenant)
+    mine = mine if base is None else mine.where(Rollout.base == base)
+    return session.scalars(mine.order_by(Rollout.brand, Rollout.base)).all()
 
 
 def state(row: Rollout) -> dict[str, Any]:

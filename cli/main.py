@@ -1,4 +1,4 @@
-"""`chorus`: serve, work, tenants, adapters. Thin: each command reads settings and calls one function."""
+"""`chorus` and its commands. Thin: each reads settings and calls one function."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 
 from cli import options
 from cli.adapters import adapters
+from cli.brands import brands
 from cli.options import Base, Home, Host, Port
 from cli.tenants import tenants
 
@@ -15,6 +16,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Fine-tune and serve one LoRA adapter per brand."
 )
 app.add_typer(adapters, name="adapters", help="Check LoRA adapters.")
+app.add_typer(brands, name="brands", help="What brands mean: promote, roll back, canary, shadow.")
 app.add_typer(tenants, name="tenants", help="Tenants and their API keys.")
 
 

@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, prepared: Any) -> Any:
         )
     seeds = iter(range(100, 200))
     until(lambda: version in server.engine.resident)
-    yield Made(server, file, job, version, lambda: server.publish("spare", seed=next(seeds)))
+    yield Made(server, file, job, version, lambda: server.publish("spare", seed=next(seeds), step=1))
     stage.stop()
 
 
@@ -100,6 +100,13 @@ ROUTES: dict[tuple[str, str], tuple[str, Callable[[Made], tuple[str, dict[str, A
 }
 CONTENT = ("GET", "/v1/files/{file_id}/content")  # bytes, no schema
 SCHEMALESS = {CONTENT}
+# No part of OpenAI's API: tests/server/routes/test_brands.py.
+OURS = {
+    ("GET", "/v1/brands"),
+    ("GET", "/v1/brands/{brand}"),
+    ("POST", "/v1/brands/{brand}"),
+    ("GET", "/v1/brands/{brand}/audit"),
+}
 
 
 def test_no_route_is_left_out(made: Made) -> None:
@@ -109,7 +116,7 @@ def test_no_route_is_left_out(made: Made) -> None:
         for method in getattr(route, "methods", ())
         if route.path.startswith("/v1")  # type: ignore[attr-defined]
     }
-    assert served == set(ROUTES) | SCHEMALESS
+    assert served == set(ROUTES) | SCHEMALESS | OURS
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=" ".join)
@@ -141,13 +148,17 @@ def test_the_chunks_of_a_stream_have_that_shape(made: Made) -> None:
         conforms(json.loads(frame.removeprefix("data: ")), "CreateChatCompletionStreamResponse")
 
 
-@pytest.mark.parametrize("route", [*ROUTES, *SCHEMALESS], ids=" ".join)
+@pytest.mark.parametrize("route", [*ROUTES, *SCHEMALESS, *sorted(OURS)], ids=" ".join)
 @pytest.mark.parametrize("key", [None, "wrong", "ck-00000000-" + "x" * 43])
 def test_without_a_good_key_every_route_is_a_401_of_that_shape(
     made: Made, route: tuple[str, str], key: str | None
 ) -> None:
     path = (
-        route[1].replace("{file_id}", made.file).replace("{job_id}", made.job).replace("{model:path}", "tiny")
+        route[1]
+        .replace("{file_id}", made.file)
+        .replace("{job_id}", made.job)
+        .replace("{model:path}", "tiny")
+        .replace("{brand}", "luxe")
     )
     headers = {"authorization": f"Bearer {key}"} if key else {}
     answer = made.server.http(None).request(route[0], path, headers=headers)
@@ -175,6 +186,8 @@ def test_without_a_good_key_every_route_is_a_401_of_that_shape(
         ("POST", JOBS, 400),
         ("POST", "/v1/chat/completions", 400),
         ("POST", "/v1/files", 400),
+        ("GET", "/v1/brands/none", 404),
+        ("POST", "/v1/brands/luxe", 400),
     ],
 )
 def test_every_error_has_that_shape_and_an_id(made: Made, method: str, path: str, status: int) -> None:

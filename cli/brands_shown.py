@@ -1,0 +1,82 @@
+"""Rollouts as tables for people; for cli/brands.py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from adapters import rollout
+from adapters.reference import Reference
+from records.models import Audit, Rollout, Version
+
+CHANGES = 10
+PARTS = ("live", "previous", "candidate", "shadow")
+
+
+def table(rows: Iterable[Rollout]) -> Table:
+    """A line per brand, versions by their digest."""
+    shown = Table("Brand", "Base", "Live", "Previous", "Candidate", "Shadow", "New versions", "Changed")
+    for row in rows:
+        candidate = f"{_short(row.candidate)} {row.share:.0%}" if row.candidate else "-"
+        waits = "wait (paused)" if row.paused else "go live"
+        shown.add_row(
+            row.brand, row.base, _short(row.live), _short(row.previous), candidate, _short(row.shadow),
+            waits, _when(row.updated_at),
+        )  # fmt: skip
+    return shown
+
+
+def state(row: Rollout) -> Table:
+    """One brand with full names, which the commands take."""
+    shown = Table(title=f"{row.brand} on {row.base} (generation {row.generation})", show_header=False)
+    shown.add_column(style="bold")
+    shown.add_column(overflow="fold")
+    for part in PARTS:
+        name = getattr(row, part)
+        share = f" ({row.share:.0%} of the requests)" if part == "candidate" and name else ""
+        shown.add_row(part, f"{name or '-'}{share}")
+    shown.add_row("new versions", "wait as candidate (paused)" if row.paused else "go live")
+    return shown
+
+
+def whole(console: Console, session: Session, row: Rollout) -> None:
+    """One brand, all its versions, and its latest changes."""
+    console.print(state(row))
+    versions = Table("Version", "Made", "Is", title="Versions")
+    mine = (Version.tenant == row.tenant, Version.brand == row.brand, Version.base == row.base)
+    kept = select(Version).where(*mine, Version.deleted_at.is_(None))
+    for version in session.scalars(kept.order_by(Version.seq.desc())):
+        parts = ", ".join(part for part in PARTS if getattr(row, part) == version.name)
+        versions.add_row(version.name, _when(version.created_at), parts)
+    console.print(versions)
+    changes = Table("When", "Who", "What", "Then", title=f"Latest {CHANGES} changes")
+    noted = select(Audit).where(Audit.tenant == row.tenant, Audit.object == rollout.name_of(row))
+    for change in session.scalars(noted.order_by(Audit.seq.desc()).limit(CHANGES)):
+        changes.add_row(_when(change.at), change.actor, change.action, _difference(change))
+    console.print(changes)
+
+
+def _difference(change: Audit) -> str:
+    before, after = change.before or {}, change.after or {}
+    return ", ".join(
+        f"{name} {_short(value) if value is None or isinstance(value, str) else value}"
+        for name, value in after.items()
+        if before.get(name) != value
+    )
+
+
+def _short(name: str | None) -> str:
+    """The digest of a version's name, with its step for a checkpoint."""
+    found = Reference.parse(name) if name else None
+    if found is None:
+        return name or "-"
+    return found.digest if found.step is None else f"{found.digest}@{found.step}"
+
+
+def _when(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
