@@ -10,15 +10,16 @@ import hashlib
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from adapters.manifest import CONFIG, FILE, WEIGHTS, Manifest
 from adapters.reference import Reference
 from records.blobs import sync_folder
-from records.models import Version
+from records.models import ACTIVE, Job, Version
 
 MEMBERS = (CONFIG, WEIGHTS, FILE)
 
@@ -77,3 +78,16 @@ def record(
     session.add(row)
     session.flush()
     return row
+
+
+def unused(session: Session, before: int) -> Sequence[str]:
+    """Content addresses of versions that were all deleted before that time, whose job is at its end.
+
+    A running job may still publish a checkpoint's folder under a second name.
+    """
+    kept = select(Version.sha256).where(or_(Version.deleted_at.is_(None), Version.deleted_at >= before))
+    running = select(Job.id).where(Job.status.in_(ACTIVE))
+    gone = select(Version.sha256).where(
+        Version.sha256.not_in(kept), or_(Version.job_id.is_(None), Version.job_id.not_in(running))
+    )
+    return session.scalars(gone.distinct()).all()

@@ -16,13 +16,13 @@ from sqlalchemy import func, select
 from starlette.concurrency import run_in_threadpool
 
 from adapters import rollout
-from records import files
 from records.blobs import Blobs
 from records.database import Database
 from records.models import Audit, Rollout
 from records.models import Version as Row
 from server.catalog import Catalog
 from server.engine.base import EngineUnavailable, RequestRefused
+from server.sweep import sweep
 
 SECONDS = 0.25
 LOAD_FIRST_SECONDS = 0.5  # a brand keeps its old version for so long while the new one is loaded
@@ -56,7 +56,7 @@ async def follow(database: Database, blobs: Blobs, catalog: Catalog) -> None:
                 known = now
             if time.monotonic() - swept > SWEEP_SECONDS:
                 swept = time.monotonic()
-                await run_in_threadpool(sweep, database, blobs)
+                await run_in_threadpool(sweep, database, blobs, catalog.home)
         except Exception:
             log.exception("Could not follow the rows; looking again")
 
@@ -95,12 +95,3 @@ def _changes(database: Database, known: Stamp, catalog: Catalog) -> tuple[list[R
         found = [*session.scalars(final.order_by(Row.seq.desc())), *session.scalars(named)]
         rows = {row.name: row for row in found[: catalog.capacity]}
         return list(rows.values()), session.scalars(deleted).all()
-
-
-def sweep(database: Database, blobs: Blobs) -> None:
-    """Remove files whose time is over, and drafts of uploads that a kill cut off."""
-    blobs.sweep()
-    with database.write() as session:
-        for row in files.expired(session, int(time.time())):
-            if files.remove(session, row):
-                blobs.remove(row.sha256)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
+from adapters import rollout
 from records import jobs
+from records.audit import By
+from records.models import Audit
 from tests.training.place import Place, chats
 from training.checkpoint import Saved
 from training.journal import Journal
@@ -38,3 +41,46 @@ def test_a_file_that_expires_while_its_job_waits_is_still_read(place: Place) -> 
         session.execute(text("UPDATE files SET expires_at = 1"))
     assert Journal(place.database, place.claim()).blob(file_id, "training_file")
     assert place.job(job_id).status == jobs.VALIDATING
+
+
+def finish(place: Place, step: int) -> tuple[str, str]:
+    """A job brought to its end without training; its id and its version's name."""
+    job_id = place.submit(place.upload(chats(12)))
+    journal = Journal(place.database, place.claim())
+    return job_id, journal.succeed(saved(job_id, step), b"step\n", place.settings.home, 12)
+
+
+def test_a_finished_jobs_version_is_live_and_the_audit_names_the_job(place: Place) -> None:
+    (_, first), (job_id, second) = finish(place, 5), finish(place, 6)
+    with place.database.read() as session:
+        row = rollout.find(session, "acme", "luxe", "small")
+        newest = session.query(Audit).order_by(Audit.seq.desc()).first()
+    assert row is not None
+    assert newest is not None
+    assert (row.live, row.previous) == (second, first)
+    assert (newest.action, newest.actor) == ("arrived", f"job:{job_id}")
+
+
+def test_a_version_for_a_paused_brand_waits_and_the_job_says_so(place: Place) -> None:
+    _, first = finish(place, 5)
+    with place.database.write() as session:
+        row = rollout.find(session, "acme", "luxe", "small")
+        assert row is not None
+        rollout.pause(session, row, By("cli"))
+    job_id, second = finish(place, 6)
+    with place.database.read() as session:
+        row = rollout.find(session, "acme", "luxe", "small")
+    assert row is not None
+    assert (row.live, row.candidate) == (first, second)
+    assert place.messages(job_id)[-2:] == [
+        "Brand 'luxe' is paused: promote the model to use it.",
+        "The job has successfully completed",
+    ]
+
+
+def test_a_brandless_jobs_version_is_in_no_rollout(place: Place) -> None:
+    job_id = place.submit(place.upload(chats(12)), brand="")
+    journal = Journal(place.database, place.claim())
+    assert "::" in journal.succeed(saved(job_id, 5), b"step\n", place.settings.home, 12)
+    with place.database.read() as session:
+        assert session.query(Audit).count() == 0

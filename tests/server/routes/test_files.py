@@ -12,7 +12,7 @@ import pytest
 
 from records.models import RUNNING, File
 from server.engine.fake import FakeEngine
-from server.follow import sweep
+from server.sweep import sweep
 from tests.server.conftest import EXAMPLE, TRAINING, Running, Stage
 
 LINE = json.dumps(EXAMPLE).encode()
@@ -192,7 +192,7 @@ def test_an_expired_file_is_gone_and_swept(server: Running) -> None:
     with pytest.raises(openai.NotFoundError):
         server.client().files.retrieve(file.id)
     assert server.client().files.list().data == []
-    sweep(server.house.database, server.house.blobs)
+    sweep(server.house.database, server.house.blobs, server.house.settings.home)
     with server.house.database.read() as session:
         assert [row.id for row in session.query(File)] == [needed]
     assert len(list((server.house.settings.home / "files").glob("*/*"))) == 1
