@@ -20,7 +20,7 @@ def saved(job_id: str, step: int) -> Saved:
         "training_sha256": "d", "validation_sha256": None, "hyperparameters": {}, "metrics": {},
         "code_version": "0",
     }  # fmt: skip
-    return Saved(step, f"{step:064}", manifest, {"step": step, "train_loss": 1.0})
+    return Saved(step, f"{step:08}".ljust(64, "0"), manifest, {"step": step, "train_loss": 1.0})
 
 
 def test_only_a_new_checkpoint_lets_attempts_count_again(place: Place) -> None:
