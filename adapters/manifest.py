@@ -1,24 +1,31 @@
-"""What training says to serving about a version: the only words between the two."""
+"""What training, or an import, says to serving about a version: the only words between the two."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from adapters.base import Base
 
 FILE = "manifest.json"
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
+OF_TRAINING = ("job_id", "step", "seed", "training_sha256", "code_version")
 
 
 class Manifest(BaseModel):
-    """Lies in the version's folder and in its row; part of what the version's sha256 covers."""
+    """Lies in the version's folder and in its row; part of what the version's sha256 covers.
+
+    Of an import the training is not known: what OF_TRAINING names is None, and `received_sha256` is the
+    content address (content.py) of the files as they came, before a repair. Nothing in it changes from one
+    import of the same files to the next.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = 1
+    source: Literal["trained", "imported"] = "trained"
     base: str
     base_config_sha256: str
     base_weights_sha256: str
@@ -26,14 +33,25 @@ class Manifest(BaseModel):
     rank: int
     alpha: float
     target_modules: list[str]
-    job_id: str
-    step: int
-    seed: int
-    training_sha256: str
-    validation_sha256: str | None
-    hyperparameters: dict[str, Any]
-    metrics: dict[str, float]
-    code_version: str
+    job_id: str | None = None
+    step: int | None = None
+    seed: int | None = None
+    training_sha256: str | None = None
+    validation_sha256: str | None = None
+    hyperparameters: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
+    code_version: str | None = None
+    received_sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _says_where_it_is_from(self) -> Manifest:
+        trained = self.source == "trained"
+        for name in OF_TRAINING:
+            if (getattr(self, name) is None) == trained:
+                raise ValueError(f"{name} does not go with the source {self.source!r}")
+        if (self.received_sha256 is None) != trained:
+            raise ValueError(f"received_sha256 does not go with the source {self.source!r}")
+        return self
 
     def fits(self, base: Base) -> str | None:
         """None when the version was made for this very `base`, else a sentence that says what differs."""
@@ -41,8 +59,9 @@ class Manifest(BaseModel):
         theirs = (self.base_config_sha256, self.base_weights_sha256, self.template_sha256)
         for what, mine, its in zip(("configuration", "weights", "chat template"), ours, theirs, strict=True):
             if mine != its:
+                came = "trained on" if self.source == "trained" else "imported for"
                 return (
-                    f"It was trained on base model {self.base!r}, whose {what} differs from the "
+                    f"It was {came} base model {self.base!r}, whose {what} differs from the "
                     f"{base.slug!r} that is served here; train it again on this base."
                 )
         return None

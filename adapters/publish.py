@@ -6,7 +6,7 @@ leaves either nothing or a whole folder. Nothing serves a folder that no row nam
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import os
 import shutil
 import time
@@ -16,12 +16,11 @@ from pathlib import Path
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from adapters.manifest import CONFIG, FILE, WEIGHTS, Manifest
+from adapters.content import MEMBERS, content_digest
+from adapters.manifest import FILE, Manifest
 from adapters.reference import Reference
 from records.blobs import sync_folder
 from records.models import ACTIVE, Job, Version
-
-MEMBERS = (CONFIG, WEIGHTS, FILE)
 
 
 def folder(home: Path, sha256: str) -> Path:
@@ -30,28 +29,29 @@ def folder(home: Path, sha256: str) -> Path:
 
 
 def store(home: Path, draft: Path, manifest: Manifest) -> str:
-    """Move `draft` (holding CONFIG and WEIGHTS) to its content address; gives back the sha256.
+    """Move `draft` (holding configuration and weights) to its content address; gives back the sha256.
 
     `draft` must be on the same disk as `home`. Raises FileNotFoundError for a missing member, OSError
     when the disk is full; then nothing was published.
     """
     (draft / FILE).write_text(manifest.model_dump_json(indent=2))
-    digest = hashlib.sha256()
-    for name in MEMBERS:
-        with (draft / name).open("rb") as stream:
-            digest.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-            os.fsync(stream.fileno())
     for extra in {path.name for path in draft.iterdir()} - set(MEMBERS):
         (draft / extra).unlink()
+    for name in MEMBERS:
+        with (draft / name).open("rb") as stream:
+            os.fsync(stream.fileno())
+    sha256 = content_digest(draft)
     sync_folder(draft)
-    target = folder(home, digest.hexdigest())
+    target = folder(home, sha256)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
-        shutil.rmtree(draft)
-    else:
+    try:
         draft.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        shutil.rmtree(draft)  # it is there already
     sync_folder(target.parent)
-    return digest.hexdigest()
+    return sha256
 
 
 def record(

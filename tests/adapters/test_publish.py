@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapters import publish
+from adapters.content import MEMBERS
 from adapters.manifest import FILE, WEIGHTS, Manifest
 from records.database import Database
 from records.models import Version
@@ -18,9 +19,9 @@ from tests.adapters.conftest import Publish, draft, manifest
 def test_the_folder_is_named_by_what_is_in_it(tmp_path: Path) -> None:
     sha256 = publish.store(tmp_path, draft(tmp_path), manifest())
     folder = publish.folder(tmp_path, sha256)
-    assert {path.name for path in folder.iterdir()} == set(publish.MEMBERS)
+    assert {path.name for path in folder.iterdir()} == set(MEMBERS)
     total = hashlib.sha256()
-    for name in publish.MEMBERS:
+    for name in MEMBERS:
         total.update(f"{name}\0{hashlib.sha256((folder / name).read_bytes()).hexdigest()}\n".encode())
     assert total.hexdigest() == sha256
     assert Manifest.model_validate_json((folder / FILE).read_text()) == manifest()
