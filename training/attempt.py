@@ -9,14 +9,16 @@ import importlib.metadata
 import math
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers.utils import logging
 
-from adapters import publish
+from adapters import check, publish
 from adapters.base import Base, BaseNotFound, resolve
 from adapters.manifest import Manifest
+from adapters.refused import Code, Refused
 from records.database import Database
 from records.jobs import RUNNING, Lease
 from records.models import Job
@@ -145,7 +147,8 @@ class Attempt:
     def checkpoint(self) -> None:
         """Publish the adapter as it is now: its folder, then the state to go on from, then the rows.
 
-        Raises JobFailed when the last update ruined it: without held-out examples no loss has shown that.
+        Raises JobFailed when the last update ruined it (without held-out examples no loss has shown that),
+        or when the admission check refuses it.
         """
         state, metrics = self.state, self.state.rows[-1]
         seen = flat.evaluate(self.model, self.inputs.train[:1], adapter.device(), 1)
@@ -154,12 +157,22 @@ class Attempt:
         manifest = self.manifest(metrics)
         draft = self.folder.draft(state.step)
         adapter.save(self.model, draft, self.base.slug)
+        self.admit(draft)
         sha256 = publish.store(self.settings.home, draft, manifest)
         state.saved.append(Saved(state.step, sha256, manifest.model_dump(mode="json"), metrics))
         state.adapter, state.optimizer = adapter.weights(self.model), self.optimizer.state_dict()
         state.generator = torch.get_rng_state()
         self.folder.save(state)
         self.journal.checkpoint(state.saved[-1])
+
+    def admit(self, draft: Path) -> None:
+        """What is published has passed the check that serving relies on. Raises JobFailed."""
+        try:
+            check.admit(draft, self.base, max_rank=self.settings.max_lora_rank)
+        except Refused as refused:
+            if refused.code is Code.UNREADABLE:
+                raise  # the disk's fault: another attempt may do better
+            raise JobFailed(refused.code, f"The trained adapter cannot be served. {refused}") from refused
 
     def publish(self) -> None:
         """The best checkpoint becomes the job's version; the end of the job."""

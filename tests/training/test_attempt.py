@@ -7,16 +7,21 @@ import io
 import json
 import re
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from sqlalchemy import text
 
 from adapters import publish
 from adapters.manifest import Manifest
+from adapters.refused import Refused
 from records import jobs
 from records.jobs import LeaseLost
+from tests.adapters.spoil import each
 from tests.training.place import Place, chat, chats
-from training import attempt, auto
+from training import adapter, attempt, auto
 from training.journal import Journal
 from training.progress import COLUMNS
 
@@ -129,6 +134,39 @@ def test_a_loss_that_is_no_number_ends_the_job(place: Place) -> None:
     assert error is not None
     assert error["code"] == "training_diverged"
     assert "lower learning_rate_multiplier" in error["message"]
+
+
+def test_what_was_trained_passes_the_admission_check_before_it_is_published(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = adapter.save
+
+    def save_without_effect(model: Any, folder: Path, base_slug: str) -> None:
+        save(model, folder, base_slug)
+        each(torch.zeros_like, "lora_B")(folder)
+
+    monkeypatch.setattr(adapter, "save", save_without_effect)
+    job_id = place.submit(place.upload(chats(12)), n_epochs=1)
+    place.work()
+    error = place.job(job_id).error
+    assert error is not None
+    assert error["code"] == "no_effect"
+    assert "zero in every layer; train it for more steps" in error["message"]
+    assert place.checkpoints(job_id) == []
+    assert not (place.settings.home / "adapters").exists()
+
+
+def test_a_disk_that_fails_in_the_check_is_worth_another_attempt(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("adapters.values.measure", broken)
+    job_id = place.submit(place.upload(chats(12)), n_epochs=1)
+    with pytest.raises(Refused, match="cannot be read"):
+        place.work()
+    assert place.job(job_id).status == jobs.RUNNING
 
 
 @pytest.mark.parametrize("held_out", [True, False])
