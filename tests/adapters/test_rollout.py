@@ -105,6 +105,17 @@ def test_while_paused_a_new_version_waits_as_a_candidate_without_a_share(
     assert publish_one().name == brand(database).live
 
 
+def test_while_paused_a_new_version_does_not_inherit_the_share_of_the_candidate_before_it(
+    publish_one: Publish, change: Change
+) -> None:
+    first, _ = publish_one(), publish_one()
+    change(rollout.canary, first.name, 0.5)
+    change(rollout.pause)
+    third = publish_one()
+    row = change(rollout.resume)
+    assert (row.candidate, row.share) == (third.name, 0.0)
+
+
 def test_promote_takes_the_candidate_or_a_named_version_or_a_checkpoint(
     publish_one: Publish, change: Change
 ) -> None:
