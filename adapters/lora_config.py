@@ -39,7 +39,7 @@ INERT = {
     "loftq_config", "eva_config", "corda_config", "lora_ga_config", "qalora_group_size",
     "ensure_weight_tying",
 }  # fmt: skip
-Number = TypeVar("Number", int, float)
+Value = TypeVar("Value")
 
 
 class LoraConfig(BaseModel):
@@ -60,11 +60,11 @@ class LoraConfig(BaseModel):
     alpha_pattern: dict[str, float] | None = None
 
     def rank_of(self, module: str) -> int:
-        return _first_match(self.rank_pattern, module, self.r)
+        return first_match(self.rank_pattern, module, self.r)
 
     def scaling_of(self, module: str) -> float:
         """What the engine multiplies lora_B with."""
-        alpha, rank = _first_match(self.alpha_pattern, module, self.lora_alpha), self.rank_of(module)
+        alpha, rank = first_match(self.alpha_pattern, module, self.lora_alpha), self.rank_of(module)
         return alpha / (math.sqrt(rank) if self.use_rslora else rank)
 
     def adapts(self, module: str) -> bool:
@@ -119,7 +119,8 @@ def ends(module: str) -> set[str]:
     return {".".join(parts[start:]) for start in range(len(parts))}
 
 
-def _first_match(pattern: Mapping[str, Number] | None, module: str, otherwise: Number) -> Number:
+def first_match(pattern: Mapping[str, Value] | None, module: str, otherwise: Value) -> Value:
+    """The value of the first key that means the module."""
     names = ends(module) if pattern else set()
     return next((value for key, value in (pattern or {}).items() if key in names), otherwise)
 

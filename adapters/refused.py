@@ -1,7 +1,7 @@
 """Why an adapter is refused: a stable code, and one sentence of what was found and what to do about it.
 
-Codes are read by scripts and stand in answers: add one, never rename one. Raised by check.py and by the
-files that it calls, by nobody else.
+Codes are read by scripts and stand in answers: add one, never rename one. Raised by check.py, repair.py
+and the files that they call, by nobody else.
 """
 
 from __future__ import annotations
@@ -75,7 +75,12 @@ class Code(StrEnum):
 
 
 class Refused(ValueError):
-    """The adapter must not reach the engine; str() of it is the sentence."""
+    """The adapter must not reach the engine; str() of it is the sentence.
+
+    `file` is the one at fault, where repair.py knows it.
+    """
+
+    file: str | None = None
 
     def __init__(self, code: Code, found: str) -> None:
         super().__init__(f"{found}; {code.repair}.")

@@ -63,7 +63,7 @@ def linears(base: Base) -> Mapping[str, tuple[int, int]]:
                         found[_as_loaded(name.removesuffix(".weight"))] = (shape[0], shape[1])
     except (OSError, SafetensorError) as error:
         raise Refused(Code.BASE_UNREADABLE, f"The base's weights cannot be read ({error})") from None
-    if not any(_served(module) for module in found):
+    if not any(is_served(module) for module in found):
         raise Refused(Code.BASE_UNREADABLE, f"The weights of base {base.slug!r} show no layer to adapt")
     return found
 
@@ -73,7 +73,7 @@ def expected(config: LoraConfig, base: Base) -> list[Pair]:
     pairs = []
     for module, (outputs, inputs) in linears(base).items():
         if config.adapts(module):
-            if not _served(module):
+            if not is_served(module):
                 what = Code.VOCABULARY if _of_vocabulary(module) else Code.UNSERVED_MODULE
                 raise Refused(what, f"It adapts {shown(module)}, to which the engine applies no adapter")
             rank, scaling = config.rank_of(module), config.scaling_of(module)
@@ -128,7 +128,7 @@ def _as_loaded(name: str) -> str:
     return f"model.language_model.{name.removeprefix(old)}" if name.startswith(old) else name
 
 
-def _served(module: str) -> bool:
+def is_served(module: str) -> bool:
     parts = module.split(".")
     return parts[-1] in SERVED_LINEARS and UNSERVED_PARTS.isdisjoint(parts)
 
