@@ -91,4 +91,4 @@ def _refuse_unusual(name: str, found: os.stat_result) -> None:
         raise Refused(Code.LINK, f"{name} has a second name (a hard link) through which it could be changed")
     limit = LIMITS[name]
     if limit is not None and found.st_size > limit:
-        raise Refused(Code.FILE_TOO_LARGE, f"{name} has {found.st_size:,} bytes, {limit:,} at most")
+        raise Refused(Code.FILE_TOO_LARGE, f"{name} has {found.st_size:,} bytes, {limit:,} at most", name)

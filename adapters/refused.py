@@ -77,14 +77,12 @@ class Code(StrEnum):
 class Refused(ValueError):
     """The adapter must not reach the engine; str() of it is the sentence.
 
-    `file` is the one at fault, where repair.py knows it.
+    `file` is the name of the one at fault, where members.py or repair.py know it.
     """
 
-    file: str | None = None
-
-    def __init__(self, code: Code, found: str) -> None:
+    def __init__(self, code: Code, found: str, file: str | None = None) -> None:
         super().__init__(f"{found}; {code.repair}.")
-        self.code, self.message = code, str(self)
+        self.code, self.message, self.file = code, str(self), file
 
 
 def shown(name: str) -> str:

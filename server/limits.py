@@ -7,15 +7,15 @@ from starlette.types import Message, Receive, Scope
 from records.settings import Settings
 from server.errors import too_large
 
-UPLOADS = "/v1/files"
-FORM_SLACK = 64 * 1024  # what a multipart form adds to its file
+# What a multipart form adds to its large file; an adapter's configuration has 256 KiB at most.
+FORM_SLACK = {"/v1/files": 64 * 1024, "/v1/adapters": 384 * 1024}
 
 
 def limited(scope: Scope, receive: Receive, settings: Settings) -> Receive:
     """`receive` that raises RequestRefused (413) as soon as the body is, or says it will be, too large."""
-    upload = scope["path"] == UPLOADS
-    limit = settings.max_file_bytes + FORM_SLACK if upload else settings.max_body_bytes
-    shown = settings.max_file_bytes if upload else limit
+    slack = FORM_SLACK.get(scope["path"])
+    limit = settings.max_body_bytes if slack is None else settings.max_file_bytes + slack
+    shown = settings.max_body_bytes if slack is None else settings.max_file_bytes
     seen = 0
 
     async def counted() -> Message:

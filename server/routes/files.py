@@ -22,6 +22,7 @@ PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 KEEP_SECONDS = range(3600, 2_592_001)
 BATCH_SECONDS = 2_592_000  # OpenAI keeps batch files for 30 days unless told otherwise
 FIELDS = {"purpose", "expires_after[anchor]", "expires_after[seconds]"}
+NEEDED = {"file", "purpose"}
 
 router = APIRouter()
 
@@ -29,12 +30,12 @@ router = APIRouter()
 @router.post("/files")
 async def create(request: Request, tenant: CurrentTenant, house: Here) -> JSONResponse:
     with house.blobs.draft() as draft:
-        form = await read_form(request, draft)
+        form = await read_form(request, {"file": draft}, NEEDED)
         purpose, seconds = _purpose(form), _keep_seconds(form)
         if purpose == "fine-tune":
             await check_training(draft, house.heavy)
         row = await anyio.to_thread.run_sync(
-            _keep, house, tenant, draft, str(form.filename), purpose, seconds, limiter=house.heavy
+            _keep, house, tenant, draft, form.filenames["file"], purpose, seconds, limiter=house.heavy
         )
     return JSONResponse(shapes.file(row))
 
@@ -94,13 +95,8 @@ def _get(house: House, tenant: str, file_id: str) -> File:
 
 
 def _purpose(form: Form) -> str:
-    for name in form.fields:
-        if name not in FIELDS:
-            raise invalid(f"Unknown parameter: '{name[:64]}'.", name[:64], "unknown_parameter")
-    purpose = form.fields.get("purpose")
-    for name, given in (("purpose", purpose), ("file", form.filename)):
-        if given is None:
-            raise invalid(f"Missing required parameter: '{name}'.", name, "missing_required_parameter")
+    form.check_fields(FIELDS, NEEDED)
+    purpose = form.fields["purpose"]
     if purpose not in PURPOSES:
         raise invalid(f"Invalid 'purpose': use one of {', '.join(PURPOSES)}.", "purpose", "invalid_value")
     return purpose

@@ -156,7 +156,14 @@ class Stage:
         self.folder, self.prepared = folder, prepared
         self.started: list[tuple[uvicorn.Server, threading.Thread]] = []
 
-    def __call__(self, engine: FakeEngine | None = None, *, ready: bool = True, **given: Any) -> Running:
+    def __call__(
+        self,
+        engine: FakeEngine | None = None,
+        *,
+        ready: bool = True,
+        base: Base | None = None,
+        **given: Any,
+    ) -> Running:
         """A server with these settings; with `ready`, it chats on return."""
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
@@ -165,7 +172,7 @@ class Stage:
             shutil.copy(database_file, home)
         config = Settings(home=home, **given)
         database = Database(config.url)
-        app = create_app(config, engine or FakeEngine(), database, a_base(self.folder))
+        app = create_app(config, engine or FakeEngine(), database, base or a_base(self.folder))
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=3))
 
         def run() -> None:

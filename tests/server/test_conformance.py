@@ -100,8 +100,9 @@ ROUTES: dict[tuple[str, str], tuple[str, Callable[[Made], tuple[str, dict[str, A
 }
 CONTENT = ("GET", "/v1/files/{file_id}/content")  # bytes, no schema
 SCHEMALESS = {CONTENT}
-# No part of OpenAI's API: tests/server/routes/test_brands.py.
+# No part of OpenAI's API: tests/server/routes/test_brands.py and test_adapters.py.
 OURS = {
+    ("POST", "/v1/adapters"),
     ("GET", "/v1/brands"),
     ("GET", "/v1/brands/{brand}"),
     ("POST", "/v1/brands/{brand}"),

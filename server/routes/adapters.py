@@ -1,0 +1,113 @@
+"""POST /v1/adapters: an adapter that was trained elsewhere becomes a version of a brand."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import anyio
+from fastapi import APIRouter, Request
+from fastapi.concurrency import contextmanager_in_threadpool
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from adapters import imported
+from adapters.imported import Imported, NotImported, Ready
+from adapters.manifest import CONFIG, WEIGHTS
+from adapters.refused import Code, Refused
+from records.audit import By
+from server.auth import CurrentActor, CurrentTenant
+from server.engine.base import EngineUnavailable, Version
+from server.errors import invalid, unavailable
+from server.house import Here, House
+from server.shapes import Shape
+from server.upload import Form, read_form
+
+NEEDED = {"brand", "config", "weights"}
+FILES = {"config": CONFIG, "weights": WEIGHTS}
+LOAD_SECONDS = (
+    5.0  # how long a promotion waits for the engine to have the version; then it is made all the same
+)
+
+router = APIRouter(prefix="/adapters")
+
+
+@router.post("")
+async def create(request: Request, tenant: CurrentTenant, by: CurrentActor, house: Here) -> JSONResponse:
+    """Receive, repair, check, store; load it first where it will answer for the brand; then record it."""
+    async with contextmanager_in_threadpool(imported.workplace(house.settings.home)) as received:
+        brand, promote = await _receive(request, received)
+        await run_in_threadpool(_check_target, house, tenant, brand)
+        ready = await anyio.to_thread.run_sync(_prepare, house, received, limiter=house.heavy)
+    if promote:
+        with suppress(
+            EngineUnavailable, TimeoutError
+        ):  # as with brands, which change while the engine is down
+            version = Version(ready.name(tenant, brand), ready.sha256)
+            await asyncio.wait_for(house.catalog.preload(version), LOAD_SECONDS)
+    record = partial(_record, house, ready, tenant=tenant, brand=brand, promote=promote, by=by)
+    done = await run_in_threadpool(record)
+    house.names.invalidate()
+    return JSONResponse(_shape(done))
+
+
+async def _receive(request: Request, folder: Path) -> tuple[str, bool]:
+    """The files into `folder`; gives the brand, and whether it shall answer with them."""
+    with (folder / CONFIG).open("xb") as config, (folder / WEIGHTS).open("xb") as weights:
+        form = await read_form(request, {"config": config, "weights": weights}, NEEDED)
+    form.check_fields({"brand", "promote"}, NEEDED)
+    return form.fields["brand"], _promote(form)
+
+
+def _promote(form: Form) -> bool:
+    given = form.fields.get("promote", "false")
+    if given not in ("true", "false"):
+        raise invalid("'promote' must be true or false.", "promote", "invalid_value")
+    return given == "true"
+
+
+def _check_target(house: House, tenant: str, brand: str) -> None:
+    with house.database.read() as session:
+        try:
+            imported.check_target(session, tenant, brand, house.base)
+        except NotImported as error:
+            raise invalid(str(error), error.param, "invalid_value") from None
+
+
+def _prepare(house: House, folder: Path) -> Ready:
+    """Raises RequestRefused with the code of the check."""
+    settings = house.settings
+    try:
+        return imported.prepare(settings.home, folder, house.base, max_rank=settings.max_lora_rank)
+    except Refused as refused:
+        if refused.code is Code.UNREADABLE:
+            raise unavailable("The server's disk cannot be read; try again in a moment.") from refused
+        param = "config" if refused.file == CONFIG else "weights"
+        raise invalid(refused.message, param, refused.code) from None
+
+
+def _record(house: House, ready: Ready, *, tenant: str, brand: str, promote: bool, by: By) -> Imported:
+    with house.database.write() as session:
+        try:
+            return imported.record(
+                session, house.settings.home, ready, house.base,
+                tenant=tenant, brand=brand, promote=promote, by=by,
+            )  # fmt: skip
+        except NotImported as error:
+            raise invalid(str(error), error.param, "invalid_value") from None
+
+
+def _shape(done: Imported) -> Shape:
+    return {
+        "object": "adapter",
+        "id": done.version.name,
+        "brand": done.version.brand,
+        "created_at": done.version.created_at,
+        "base": done.version.base,
+        "rank": done.ready.rank,
+        "live": done.live,
+        "repairs": list(done.ready.repairs),
+        "warnings": list(done.ready.warnings),
+    }

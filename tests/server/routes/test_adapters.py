@@ -1,0 +1,315 @@
+"""Imports through HTTP: a PEFT adapter that is sent becomes a version; what is wrong with it has a code."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from adapters import publish
+from adapters.base import TINY, Base
+from adapters.manifest import CONFIG, WEIGHTS
+from adapters.refused import Code
+from records.models import Audit, Version
+from server.engine.base import AdapterRefused
+from server.engine.base import Version as Loaded
+from server.engine.fake import FakeEngine
+from tests.adapters.bad_adapters import BAD, good, make
+from tests.adapters.spoil import config, each, renamed
+from tests.made_adapters import random_adapter
+from tests.server.conftest import Running, Stage, a_base, until
+
+HELLO: Any = [{"role": "user", "content": "hello there"}]
+ROUTE = "/v1/adapters"
+
+
+def with_layers(folder: Path) -> Base:
+    """A base whose layers can be read, which the fake engine runs."""
+    return replace(a_base(folder), path=TINY)
+
+
+@pytest.fixture
+def server(serve: Stage, tmp_path: Path) -> Running:
+    return serve(base=with_layers(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory, prepared: Any) -> Any:
+    """One server for all that is refused."""
+    folder = tmp_path_factory.mktemp("refusing")
+    stage = Stage(folder, prepared)
+    yield stage(base=with_layers(folder), max_file_bytes=4_000_000)
+    stage.stop()
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    return good(tmp_path / "adapter")
+
+
+def send(server: Running, folder: Path, tenant: str = "acme", **fields: str) -> httpx.Response:
+    files = {
+        "config": (CONFIG, (folder / CONFIG).read_bytes()),
+        "weights": (WEIGHTS, (folder / WEIGHTS).read_bytes()),
+    }
+    return server.http(tenant).post(ROUTE, files=files, data={"brand": "luxe", **fields})
+
+
+def taken_in(server: Running, folder: Path, tenant: str = "acme", **fields: str) -> dict[str, Any]:
+    answer = send(server, folder, tenant, **fields)
+    assert answer.status_code == 200, answer.text
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+def error(answer: httpx.Response, status: int = 400) -> tuple[Any, Any]:
+    """(param, code) of an error in OpenAI's shape."""
+    assert answer.status_code == status, answer.text
+    said = answer.json()["error"]
+    assert said["type"] == "invalid_request_error"
+    assert said["message"].isascii()
+    return said["param"], said["code"]
+
+
+def answering(server: Running, model: str = "luxe", tenant: str = "acme") -> str:
+    return server.client(tenant).chat.completions.create(model=model, messages=HELLO).model
+
+
+def test_an_adapter_that_is_sent_answers_under_its_own_name_and_its_brands(
+    server: Running, adapter: Path
+) -> None:
+    shown = taken_in(server, adapter)
+    assert shown.pop("created_at") > 0
+    name = shown.pop("id")
+    assert name.startswith("ft:tiny:acme:luxe:")
+    assert shown == {
+        "object": "adapter", "brand": "luxe", "base": "tiny", "rank": 8, "live": True,
+        "repairs": [], "warnings": [],
+    }  # fmt: skip
+    assert answering(server, name) == answering(server) == name
+    assert name in {model.id for model in server.client().models.list()}
+    assert server.http().get("/v1/brands/luxe").json()["live"] == name
+
+
+def test_what_was_repaired_and_what_is_doubtful_is_said(server: Running, adapter: Path) -> None:
+    renamed(lambda name: name.removeprefix("base_model.model."))(adapter)
+    config(target_modules="all-linear", base_model_name_or_path="elsewhere/other-7b")(adapter)
+    shown = taken_in(server, adapter)
+    names, pattern = shown["repairs"]
+    assert "70 tensor names" in names
+    assert "'all-linear'" in pattern
+    assert "elsewhere/other-7b" in shown["warnings"][0]
+    assert answering(server, shown["id"]) == shown["id"]
+
+
+def test_what_is_live_stays_live_unless_a_promotion_is_asked_for(
+    server: Running, adapter: Path, tmp_path: Path
+) -> None:
+    first = taken_in(server, adapter)["id"]
+    other = random_adapter(tmp_path / "other", seed=2, rank=8)
+    second = taken_in(server, other)
+    assert second["live"] is False
+    assert answering(server) == first
+    assert answering(server, second["id"]) == second["id"]
+    promoted = taken_in(server, other, promote="true")
+    assert (promoted["id"], promoted["live"]) == (second["id"], True)
+    assert answering(server) == second["id"], "a promotion is in force on return"
+    assert server.http().post("/v1/brands/luxe", json={"action": "rollback"}).json()["live"] == first
+    assert answering(server) == first
+
+
+def test_the_same_files_twice_are_one_version(server: Running, adapter: Path) -> None:
+    first, again = taken_in(server, adapter), taken_in(server, adapter)
+    assert first == again
+    assert sum(model.id == first["id"] for model in server.client().models.list()) == 1
+    assert list((server.house.settings.home / "imports").iterdir()) == []
+
+
+def test_another_tenant_neither_sees_nor_changes_it(server: Running, adapter: Path) -> None:
+    ours = taken_in(server, adapter)["id"]
+    with pytest.raises(openai.NotFoundError):
+        answering(server, ours, "rival")
+    assert ours not in {model.id for model in server.client("rival").models.list()}
+    theirs = taken_in(server, adapter, "rival", promote="true")
+    assert theirs["id"] == ours.replace("acme", "rival")
+    assert answering(server) == ours
+    assert answering(server, tenant="rival") == theirs["id"]
+
+
+def test_who_imported_it_is_kept(server: Running, adapter: Path) -> None:
+    renamed(lambda name: name.replace(".weight", ".default.weight"))(adapter)
+    shown = taken_in(server, adapter)
+    with server.house.database.read() as session:
+        row = session.query(Audit).filter(Audit.action == "import").one()
+    assert row.object == f"version:{shown['id']}"
+    assert row.actor in server.keys["acme"]
+    assert row.request_id
+    assert row.after is not None
+    assert row.after["repairs"] == shown["repairs"]
+
+
+def test_a_deleted_import_comes_back_when_it_is_sent_again(
+    server: Running, adapter: Path, tmp_path: Path
+) -> None:
+    name = taken_in(server, adapter)["id"]
+    taken_in(server, random_adapter(tmp_path / "other", seed=2, rank=8), promote="true")
+    server.http().post("/v1/brands/luxe", json={"action": "promote", "version": name})
+    other = server.http().get("/v1/brands/luxe").json()["previous"]
+    server.http().post("/v1/brands/luxe", json={"action": "promote", "version": other})
+    assert server.client().models.delete(name).deleted
+    with pytest.raises(openai.NotFoundError):
+        answering(server, name)
+    assert taken_in(server, adapter)["id"] == name
+    assert answering(server, name) == name
+    assert answering(server) == other
+
+
+def corpus(name: str) -> bool:
+    """Whether what is bad about it can be sent as two files."""
+    return not BAD[name].own and BAD[name].code not in {
+        Code.FOLDER_MISSING, Code.FILE_MISSING, Code.EXTRA_FILE, Code.PICKLE, Code.LINK, Code.NOT_A_FILE,
+        Code.PREFIX, Code.FILE_TOO_LARGE, Code.HEADER_TOO_LARGE,
+    } and "_modules as a regex" not in name  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return good(tmp_path_factory.mktemp("good") / "adapter")
+
+
+@pytest.mark.parametrize("name", [name for name in BAD if corpus(name)])
+def test_a_bad_adapter_is_a_400_with_the_code_of_the_check(
+    name: str, refusing: Running, template: Path, tmp_path: Path
+) -> None:
+    made = make(name, template, tmp_path / "bad", refusing.house.base)
+    param, code = error(send(refusing, made.folder))
+    assert code == BAD[name].code
+    assert param in ("config", "weights")
+
+
+def test_a_refusal_names_the_file_at_fault_and_leaves_nothing(refusing: Running, adapter: Path) -> None:
+    for spoil, param in ((config(r=4), "weights"), (config(use_dora=True), "config")):
+        spoil(adapter)
+        assert error(send(refusing, adapter))[0] == param
+    home = refusing.house.settings.home
+    assert list((home / "imports").iterdir()) == []
+    assert not (home / "adapters").exists()
+    assert refusing.client().models.list().data[1:] == []
+
+
+FIELDS: dict[str, tuple[dict[str, str], tuple[str, str]]] = {
+    "another field": ({"owner": "rival"}, ("owner", "unknown_parameter")),
+    "a suffix": ({"suffix": "luxe"}, ("suffix", "unknown_parameter")),
+    "a brand with a blank": ({"brand": "a b"}, ("brand", "invalid_value")),
+    "a brand without a name": ({"brand": ""}, ("brand", "invalid_value")),
+    "a brand with the name of the base": ({"brand": "tiny"}, ("brand", "invalid_value")),
+    "a brand that is a version": ({"brand": "ft:tiny:acme:x:00000000"}, ("brand", "invalid_value")),
+    "promote that is no word for yes": ({"promote": "1"}, ("promote", "invalid_value")),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_bad_field_is_named(name: str, refusing: Running, adapter: Path) -> None:
+    fields, expected = FIELDS[name]
+    assert error(send(refusing, adapter, **fields)) == expected
+
+
+@pytest.mark.parametrize("missing", ["brand", "config", "weights"])
+def test_a_missing_field_is_named(missing: str, refusing: Running, adapter: Path) -> None:
+    files = {"config": (CONFIG, b"{}"), "weights": (WEIGHTS, b"x")}
+    files.pop(missing, None)
+    answer = refusing.http().post(ROUTE, files=files, data={} if missing == "brand" else {"brand": "luxe"})
+    assert error(answer) == (missing, "missing_required_parameter")
+
+
+def test_a_file_sent_twice_and_another_file_are_refused_by_name(refusing: Running) -> None:
+    twice = [("config", (CONFIG, b"{}")), ("config", (CONFIG, b"{}"))]
+    assert error(refusing.http().post(ROUTE, files=twice)) == ("config", "invalid_value")
+    other = [("config", (CONFIG, b"{}")), ("weights", (WEIGHTS, b"x")), ("pickle", ("a.bin", b"x"))]
+    answer = refusing.http().post(ROUTE, files=other, data={"brand": "luxe"})
+    assert error(answer) == ("pickle", "unknown_parameter")
+    assert error(refusing.http().post(ROUTE, json={"brand": "luxe"}))[0] == "config"
+
+
+def test_what_is_too_large_is_a_413_before_it_is_read(refusing: Running, adapter: Path) -> None:
+    with (adapter / WEIGHTS).open("ab") as file:
+        file.truncate(5_000_000)
+    assert error(send(refusing, adapter), 413)[1] == "request_too_large"
+    config(note="x" * 300_000)(adapter)
+    (adapter / WEIGHTS).write_bytes(b"x")
+    assert error(send(refusing, adapter)) == ("config", "file_too_large")
+
+
+def test_without_a_key_nothing_is_read(refusing: Running, adapter: Path) -> None:
+    answer = httpx.post(f"{refusing.root}{ROUTE}", files={"weights": (WEIGHTS, b"x" * 1_000_000)})
+    assert answer.status_code == 401
+
+
+def test_a_base_whose_layers_cannot_be_read_is_said(server: Running, serve: Stage, adapter: Path) -> None:
+    blind = serve()
+    assert error(send(blind, adapter))[1] == "base_unreadable"
+
+
+class Choosy(FakeEngine):
+    """Refuses what the check could not see."""
+
+    async def load(self, version: Loaded, path: Path) -> None:
+        raise AdapterRefused("it does not like it")
+
+
+def test_a_promotion_that_the_engine_cannot_serve_changes_nothing(
+    serve: Stage, tmp_path: Path, adapter: Path
+) -> None:
+    server = serve(Choosy(), base=with_layers(tmp_path))
+    answer = send(server, adapter, promote="true")
+    assert answer.status_code == 410
+    assert answer.json()["error"]["code"] == "version_unusable"
+    assert server.http().get("/v1/brands/luxe").status_code == 404
+    assert server.client().models.list().data[1:] == []
+
+
+def test_an_import_works_while_the_engine_is_down(serve: Stage, tmp_path: Path, adapter: Path) -> None:
+    server = serve(FakeEngine(start_seconds=60), ready=False, base=with_layers(tmp_path))
+    assert taken_in(server, adapter, promote="true")["live"] is True
+
+
+def test_an_import_is_resident_before_anybody_asks(server: Running, adapter: Path) -> None:
+    name = taken_in(server, adapter)["id"]
+    until(lambda: name in server.engine.resident)
+
+
+def test_streams_flow_on_while_a_large_adapter_is_taken_in(serve: Stage, tmp_path: Path) -> None:
+    server = serve(FakeEngine(word_seconds=0.01), base=with_layers(tmp_path))
+    large = random_adapter(tmp_path / "large", seed=3, rank=32)
+    each(lambda tensor: tensor.float())(large)
+    answers: list[httpx.Response] = []
+
+    def work() -> None:
+        answers.extend(send(server, large, brand=f"brand-{n}") for n in range(6))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    gaps = []
+    while thread.is_alive():
+        stream = server.client().completions.create(model="tiny", prompt="word " * 20, stream=True)
+        times = [time.perf_counter() for _ in stream]
+        gaps += [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert [answer.status_code for answer in answers] == [200] * 6
+    assert sorted(gaps)[len(gaps) // 2] < 0.03
+
+
+def test_the_stored_bytes_are_those_that_were_checked(server: Running, adapter: Path) -> None:
+    shown = taken_in(server, adapter)
+    with server.house.database.read() as session:
+        row = session.query(Version).filter(Version.name == shown["id"]).one()
+    folder = publish.folder(server.house.settings.home, row.sha256)
+    assert (folder / WEIGHTS).read_bytes() == (adapter / WEIGHTS).read_bytes()
+    assert json.loads((folder / CONFIG).read_text()) == json.loads((adapter / CONFIG).read_text())
