@@ -8,6 +8,7 @@ as used whenever its brand is: it stays warm for a rollback.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -15,7 +16,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from starlette.concurrency import run_in_threadpool
+
 from adapters import publish
+from adapters.content import content_digest
 from adapters.manifest import WEIGHTS
 from server.engine.base import AdapterRefused, Engine, RequestRefused, Version
 from server.errors import INVALID
@@ -23,6 +27,8 @@ from server.metrics import Metrics
 from server.names import Names
 
 REFUSED_SECONDS = 5.0  # a version that the engine refused is not tried again sooner
+
+log = logging.getLogger("chorus.server")
 
 
 @dataclass(frozen=True)
@@ -119,8 +125,12 @@ class Catalog:
     async def _load(self, version: Version) -> None:
         path = publish.folder(self.home, version.sha256)
         try:
-            if not (path / WEIGHTS).is_file():
-                raise AdapterRefused("its files are missing on the server's disk")
+            # Before the engine sees it: a file that fails inside the engine may end it for everybody.
+            problem = await run_in_threadpool(_damage, path, version.sha256)
+            if problem:
+                self.metrics.quarantined.inc()
+                log.error("%s is quarantined: %s", version.name, problem)
+                raise AdapterRefused(problem)
             with self.metrics.load():
                 await self.engine.load(version, path)
         except BaseException as error:
@@ -154,6 +164,17 @@ class Catalog:
             if self._residents.get(resident.version.name) is resident:
                 del self._residents[resident.version.name]
             self.metrics.resident.set(len(self._residents))
+
+
+def _damage(path: Path, sha256: str) -> str | None:
+    """What is wrong with a version's folder, which is named by its content; None when all is as published."""
+    if not (path / WEIGHTS).is_file():
+        return "its files are missing on the server's disk"
+    try:
+        whole = content_digest(path) == sha256
+    except OSError as error:
+        return f"its files cannot be read on the server's disk ({error.strerror})"
+    return None if whole else "its files have changed on the server's disk since it was published"
 
 
 def _gone(version: Version, why: str) -> RequestRefused:

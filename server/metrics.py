@@ -85,6 +85,9 @@ class Metrics:
         self.tokens_in, self.tokens_out = counted.labels("in"), counted.labels("out")
         loads = Counter("chorus_adapter_loads", "Adapters loaded into the engine.", ("result",), registry=own)
         self.loads = {result: loads.labels(result) for result in ("ok", "failed")}
+        self.quarantined = Counter(
+            "chorus_versions_quarantined", "Loads refused as files were missing or changed.", registry=own
+        )
         self.load_seconds = Histogram("chorus_adapter_load_seconds", "Time of one load.", registry=own)
         self.resident = Gauge("chorus_resident_versions", "Versions held by the engine.", registry=own)
         mirrored = Counter("chorus_shadow_requests", "Requests mirrored.", ("result",), registry=own)

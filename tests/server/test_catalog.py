@@ -230,6 +230,16 @@ async def test_a_missing_folder_never_reaches_the_engine(house: House) -> None:
     assert house.engine.log == []
 
 
+async def test_a_changed_file_never_reaches_the_engine_and_the_others_are_served(house: House) -> None:
+    version = house.publish()
+    with house.database.read() as session:
+        row = session.query(Row).one()
+    (publish.folder(house.home, row.sha256) / WEIGHTS).write_bytes(b"other")
+    with pytest.raises(RequestRefused, match="changed"):
+        await house.use(version)
+    assert house.engine.log == []
+
+
 async def test_what_was_held_is_told_most_recent_first_when_the_engine_restarts(house: House) -> None:
     versions = [house.publish(f"b{n}") for n in range(3)]
     for version in versions:
