@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -60,6 +61,20 @@ class Imported:
     version: Version
     live: bool
     ready: Ready
+
+    def shown(self) -> dict[str, Any]:
+        """The answer of the API and the command."""
+        return {
+            "object": "adapter",
+            "id": self.version.name,
+            "brand": self.version.brand,
+            "created_at": self.version.created_at,
+            "base": self.version.base,
+            "rank": self.ready.rank,
+            "live": self.live,
+            "repairs": list(self.ready.repairs),
+            "warnings": list(self.ready.warnings),
+        }
 
 
 @contextmanager

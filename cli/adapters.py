@@ -1,4 +1,4 @@
-"""`chorus adapters`: look at adapters as the server does, without one."""
+"""`chorus adapters`: check and import adapters as the server does, without one."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ from rich.console import Console
 from rich.table import Table
 
 from adapters import base as bases
+from adapters import imported
 from adapters.check import Admitted, admit
+from adapters.imported import Imported, NotImported
 from adapters.refused import Refused
 from cli import options
 from cli.options import Base, Home
+from records.audit import By
+from records.settings import Settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 adapters = typer.Typer(no_args_is_help=True)
 
 
 @adapters.callback()
 def about() -> None:
-    """Check LoRA adapters."""
+    """Check and import LoRA adapters."""
 
 
 @adapters.command()
@@ -31,30 +37,92 @@ def check(
     folder: Annotated[Path, typer.Argument(help="Folder of a LoRA adapter, or of a version.")],
     base: Base = None,
     home: Home = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say whether the adapter may reach the engine; exit 1 and `code: what to do` when not."""
     settings = options.read(base=base, home=home)
-    try:
-        model = bases.resolve(settings.base, settings.home)
-    except bases.BaseNotFound as error:
-        raise options.stop(str(error)) from None
+    model = _resolve(settings)
     name = folder.absolute().name
     address = name if re.fullmatch(r"[0-9a-f]{64}", name) else None  # a version's folder says what is in it
     try:
         found = admit(folder, model, max_rank=settings.max_lora_rank, expected_sha256=address)
     except Refused as refused:
-        if as_json:
-            said = {"admitted": False, "code": refused.code, "message": refused.message}
-            typer.echo(json.dumps(said))
-        options.errors.print(
-            f"{refused.code.value}: {refused.message}", style="red", markup=False, soft_wrap=True
-        )
-        raise typer.Exit(1) from None
+        raise _refused(refused, as_json, admitted=False) from None
     if as_json:
         typer.echo(json.dumps({"admitted": True, **asdict(found)}))
     else:
         _show(found, model.slug)
+
+
+@adapters.command("import")
+def take_in(
+    folder: Annotated[Path, typer.Argument(help="Folder of a LoRA adapter in PEFT's format.")],
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose brand it is.")],
+    brand: Annotated[str, typer.Option("--brand", help="The brand that it becomes a version of.")],
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Let the brand answer with it from now on.")
+    ] = False,
+    base: Base = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an adapter that was trained elsewhere a version: repaired where that loses nothing, and checked.
+
+    Exit 1 and `code: what to do` when it is refused.
+    """
+    settings = options.read(base=base, home=home)
+    model = _resolve(settings)
+    database = options.open_database(settings)
+    try:
+        done = imported.take_in(
+            database, settings.home, folder, model,
+            tenant=tenant, brand=brand, max_rank=settings.max_lora_rank, promote=promote, by=By("cli"),
+        )  # fmt: skip
+    except Refused as refused:
+        raise _refused(refused, as_json, imported=False) from None
+    except NotImported as error:
+        raise options.stop(str(error)) from None
+    except OSError as error:
+        raise options.stop(f"{error.strerror}: {error.filename or settings.home}") from None
+    if as_json:
+        typer.echo(json.dumps({"imported": True, **done.shown()}))
+    else:
+        _show_import(done)
+
+
+def _resolve(settings: Settings) -> bases.Base:
+    try:
+        return bases.resolve(settings.base, settings.home)
+    except bases.BaseNotFound as error:
+        raise options.stop(str(error)) from None
+
+
+def _refused(refused: Refused, as_json: bool, **said: bool) -> typer.Exit:
+    """Print why: `raise _refused(...)`."""
+    if as_json:
+        typer.echo(json.dumps({**said, "code": refused.code, "message": refused.message}))
+    options.errors.print(
+        f"{refused.code.value}: {refused.message}", style="red", markup=False, soft_wrap=True
+    )
+    return typer.Exit(1)
+
+
+def _show_import(done: Imported) -> None:
+    """The name stands alone on its line, to be copied."""
+    shown = Console(highlight=False, markup=False, soft_wrap=True)
+    shown.print(done.version.name)
+    for repair in done.ready.repairs:
+        shown.print(f"repaired: {repair}")
+    for warning in done.ready.warnings:
+        shown.print(f"warning: {warning}")
+    brand = done.version.brand
+    if done.live:
+        shown.print(f"Brand {brand!r} answers with it.")
+    else:
+        shown.print(
+            f"Brand {brand!r} answers with another version, as before; `chorus brands promote {brand} "
+            f"{done.version.name} --tenant {done.version.tenant}` changes that."
+        )
 
 
 def _show(found: Admitted, base: str) -> None:

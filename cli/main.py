@@ -15,7 +15,7 @@ from cli.tenants import tenants
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Fine-tune and serve one LoRA adapter per brand."
 )
-app.add_typer(adapters, name="adapters", help="Check LoRA adapters.")
+app.add_typer(adapters, name="adapters", help="Check and import LoRA adapters.")
 app.add_typer(brands, name="brands", help="What brands mean: promote, roll back, canary, shadow.")
 app.add_typer(tenants, name="tenants", help="Tenants and their API keys.")
 

@@ -22,7 +22,6 @@ from server.auth import CurrentActor, CurrentTenant
 from server.engine.base import EngineUnavailable, Version
 from server.errors import invalid, unavailable
 from server.house import Here, House
-from server.shapes import Shape
 from server.upload import Form, read_form
 
 NEEDED = {"brand", "config", "weights"}
@@ -50,7 +49,7 @@ async def create(request: Request, tenant: CurrentTenant, by: CurrentActor, hous
     record = partial(_record, house, ready, tenant=tenant, brand=brand, promote=promote, by=by)
     done = await run_in_threadpool(record)
     house.names.invalidate()
-    return JSONResponse(_shape(done))
+    return JSONResponse(done.shown())
 
 
 async def _receive(request: Request, folder: Path) -> tuple[str, bool]:
@@ -97,17 +96,3 @@ def _record(house: House, ready: Ready, *, tenant: str, brand: str, promote: boo
             )  # fmt: skip
         except NotImported as error:
             raise invalid(str(error), error.param, "invalid_value") from None
-
-
-def _shape(done: Imported) -> Shape:
-    return {
-        "object": "adapter",
-        "id": done.version.name,
-        "brand": done.version.brand,
-        "created_at": done.version.created_at,
-        "base": done.version.base,
-        "rank": done.ready.rank,
-        "live": done.live,
-        "repairs": list(done.ready.repairs),
-        "warnings": list(done.ready.warnings),
-    }

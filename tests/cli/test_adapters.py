@@ -1,13 +1,18 @@
-"""`chorus adapters check`: a table or JSON and 0, or `code: what to do` on stderr and 1."""
+"""`chorus adapters`: what was found or imported and 0, or `code: what to do` on stderr and 1."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
-from tests.adapters.spoil import config, flip
+from records import tenants
+from records.database import Database
+from records.settings import Settings
+from tests.adapters.spoil import config, flip, renamed
 from tests.cli.test_commands import chorus
 from tests.made_adapters import random_adapter
 
@@ -54,3 +59,60 @@ def test_a_base_that_is_nowhere_is_said(adapter: Path, tmp_path: Path) -> None:
     done = chorus("adapters", "check", str(adapter), "--base", "no/where", cwd=tmp_path, HF_HUB_OFFLINE="1")
     assert done.returncode == 2
     assert "no/where" in done.stderr
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Of one tenant, `acme`."""
+    home = tmp_path / "home"
+    database = Database(Settings(home=home).url)
+    database.prepare()
+    with database.write() as session:
+        tenants.create(session, "acme")
+    database.close()
+    return home
+
+
+def take_in(adapter: Path, *options: str, cwd: Path) -> CompletedProcess[str]:
+    target = ("--tenant", "acme", "--brand", "luxe", "--home", "home")
+    return chorus("adapters", "import", str(adapter), *target, *options, cwd=cwd)
+
+
+def test_an_import_prints_its_name_and_what_was_repaired(adapter: Path, home: Path, tmp_path: Path) -> None:
+    renamed(lambda name: name.removeprefix("base_model.model."))(adapter)
+    done = take_in(adapter, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    name, repair, live = done.stdout.splitlines()
+    assert name.startswith("ft:tiny:acme:luxe:")
+    assert repair.startswith("repaired: 70 tensor names had another beginning")
+    assert live == "Brand 'luxe' answers with it."
+    said = json.loads(take_in(adapter, "--json", cwd=tmp_path).stdout)
+    assert (said["imported"], said["id"], said["live"]) == (True, name, True)
+    assert said["repairs"] == [repair.removeprefix("repaired: ")]
+
+
+def test_an_import_says_how_to_promote_it(adapter: Path, home: Path, tmp_path: Path) -> None:
+    take_in(adapter, cwd=tmp_path)
+    other = random_adapter(tmp_path / "other", seed=2, rank=8)
+    name, said = take_in(other, cwd=tmp_path).stdout.splitlines()
+    found = re.search("`chorus (brands promote .*)`", said)
+    assert found is not None
+    assert name in found[1]
+    done = chorus(*found[1].split(), "--home", "home", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Brand 'luxe' answers with it." in take_in(adapter, "--promote", cwd=tmp_path).stdout
+
+
+def test_an_import_that_is_refused_has_its_code(adapter: Path, home: Path, tmp_path: Path) -> None:
+    config(use_dora=True)(adapter)
+    done = take_in(adapter, "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "dora: use_dora is set; train it again with use_dora=False.\n"
+    said = json.loads(done.stdout)
+    assert (said["imported"], said["code"]) == (False, "dora")
+
+
+def test_an_import_for_nobody_is_refused_with_a_sentence(adapter: Path, home: Path, tmp_path: Path) -> None:
+    done = take_in(adapter, "--tenant", "nobody", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "There is no tenant 'nobody'" in done.stderr
