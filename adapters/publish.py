@@ -31,8 +31,9 @@ def folder(home: Path, sha256: str) -> Path:
 def store(home: Path, draft: Path, manifest: Manifest) -> str:
     """Move `draft` (holding configuration and weights) to its content address; gives back the sha256.
 
-    `draft` must be on the same disk as `home`. Raises FileNotFoundError for a missing member, OSError
-    when the disk is full; then nothing was published.
+    A folder that is there already stays; a damaged one is exchanged for this one. `draft` must be
+    on the same disk as `home`. Raises FileNotFoundError for a missing member, OSError when the disk is full;
+    then nothing was published.
     """
     (draft / FILE).write_text(manifest.model_dump_json(indent=2))
     for extra in {path.name for path in draft.iterdir()} - set(MEMBERS):
@@ -49,9 +50,21 @@ def store(home: Path, draft: Path, manifest: Manifest) -> str:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        shutil.rmtree(draft)  # it is there already
+        if not _is_whole(target):
+            damaged = draft.with_name(f"{draft.name}-damaged")
+            target.rename(damaged)  # whoever has its files open goes on to read them
+            draft.rename(target)
+            draft = damaged
+        shutil.rmtree(draft)
     sync_folder(target.parent)
     return sha256
+
+
+def _is_whole(target: Path) -> bool:
+    try:
+        return content_digest(target) == target.name
+    except OSError:
+        return False
 
 
 def record(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapters import publish
-from adapters.content import MEMBERS
+from adapters.content import MEMBERS, content_digest
 from adapters.manifest import FILE, WEIGHTS, Manifest
 from records.database import Database
 from records.models import Version
@@ -41,6 +41,15 @@ def test_storing_twice_is_storing_once(tmp_path: Path) -> None:
     assert first == second
     assert [path.name for path in (tmp_path / "adapters").iterdir()] == [first]
     assert not list(tmp_path.glob("draft-*"))
+
+
+def test_storing_again_mends_a_damaged_folder(tmp_path: Path) -> None:
+    sha256 = publish.store(tmp_path, draft(tmp_path), manifest())
+    for damage in (lambda path: path.write_bytes(b"others!"), lambda path: path.unlink()):
+        damage(publish.folder(tmp_path, sha256) / WEIGHTS)
+        publish.store(tmp_path, draft(tmp_path), manifest())
+        assert content_digest(publish.folder(tmp_path, sha256)) == sha256
+        assert not list(tmp_path.glob("draft-*"))
 
 
 def test_what_does_not_belong_to_a_version_is_not_published(tmp_path: Path) -> None:
