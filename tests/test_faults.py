@@ -1,0 +1,103 @@
+"""What always holds, under faults, on the real engine; each test is named after its fault."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+
+import httpx
+import openai
+import psutil
+import pytest
+
+from tests.live import LiveServer
+
+LONG = {"max_tokens": 1500, "temperature": 0, "extra_body": {"ignore_eos": True}}
+HELLO = [{"role": "user", "content": "Tell me a long story, please."}]
+PATIENCE = 300  # seconds: a limit against hanging for ever
+
+
+def engine_pids(server: LiveServer) -> list[int]:
+    """vLLM's processes: all that is below the server but the training worker."""
+    assert server.process is not None
+    worker = server.worker_pid()
+    below = psutil.Process(server.process.pid).children(recursive=True)
+    return [child.pid for child in below if child.pid != worker]
+
+
+def open_stream(server: LiveServer, model: str = "tiny") -> Iterator[object]:
+    stream = iter(
+        server.client().chat.completions.create(model=model, messages=HELLO, stream=True, **LONG)  # type: ignore[call-overload]
+    )
+    next(stream)
+    next(stream)
+    return stream
+
+
+def wait_not_ready(server: LiveServer) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while httpx.get(f"{server.root}/readyz", timeout=30).status_code == 200:
+        assert time.monotonic() < deadline, "the end of the engine was not noticed"
+        time.sleep(0.1)
+
+
+def chats(server: LiveServer, model: str) -> str:
+    client = server.client().with_options(max_retries=0)
+    return client.chat.completions.create(model=model, messages=HELLO, max_tokens=4).model
+
+
+def after_the_fault(server: LiveServer, stream: Iterator[object], version: str) -> None:
+    """What must hold whatever ended the engine: nothing looks complete, control goes on, all comes back."""
+    with pytest.raises(openai.APIError, match="broke off"):
+        list(stream)
+    wait_not_ready(server)
+    body = {"model": "tiny", "messages": HELLO}
+    headers = {"Authorization": f"Bearer {server.api_key}"}
+    refused = httpx.post(f"{server.base_url}/chat/completions", json=body, headers=headers, timeout=30)
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) > 0
+    assert server.client().files.list().object == "list"
+    assert version in [model.id for model in server.client().models.list()]
+    server.wait_ready()
+    assert chats(server, version) == version
+    assert chats(server, "faulty") == version
+    assert chats(server, "tiny") == "tiny"
+
+
+@pytest.fixture(scope="module")
+def version(live_server: LiveServer) -> str:
+    return live_server.publish("faulty", 11)
+
+
+def test_engine_kill_9_in_mid_stream(live_server: LiveServer, version: str) -> None:
+    stream = open_stream(live_server, version)
+    for pid in engine_pids(live_server):
+        os.kill(pid, signal.SIGKILL)
+    after_the_fault(live_server, stream, version)
+
+
+def test_engine_stopped_for_60_seconds(live_server: LiveServer, version: str) -> None:
+    stream = open_stream(live_server, version)
+    for pid in engine_pids(live_server):
+        os.kill(pid, signal.SIGSTOP)
+    after_the_fault(live_server, stream, version)
+    assert 'chorus_engine_failures_total{kind="hung"} 1.0' in live_server.metrics()
+
+
+def test_folder_of_a_resident_version_deleted(live_server: LiveServer, version: str) -> None:
+    """The engine goes on from memory; after its next start the version is refused, others are not."""
+    lost = live_server.publish("lost", 12)
+    assert chats(live_server, lost) == lost
+    shutil.rmtree(live_server.folder_of(lost))
+    assert chats(live_server, lost) == lost
+    for pid in engine_pids(live_server):
+        os.kill(pid, signal.SIGKILL)
+    wait_not_ready(live_server)
+    live_server.wait_ready()
+    with pytest.raises(openai.APIStatusError, match="missing") as refused:
+        chats(live_server, lost)
+    assert (refused.value.status_code, refused.value.code) == (410, "version_unusable")
+    assert chats(live_server, version) == version
