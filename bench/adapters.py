@@ -1,4 +1,4 @@
-"""Adapters of random weights for the tiny base, in PEFT's format, made without peft. Also used by the tests."""
+"""Adapters of random weights for the tiny base, in PEFT's format, without peft. The tests use them too."""
 
 from __future__ import annotations
 

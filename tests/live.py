@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,6 +14,8 @@ from pathlib import Path
 import httpx
 import psutil
 from openai import OpenAI
+
+from bench.adapters import random_adapter
 
 # CXX: logprobs must work on a machine without a compiler.
 ENVIRONMENT = {
@@ -51,6 +54,21 @@ class LiveServer:
 
     def new_key(self, tenant: str) -> str:
         return self.chorus("tenants", "create", tenant, "--home", str(self.home)).strip()
+
+    def publish(self, brand: str, seed: int) -> str:
+        """A version of random weights that goes live for the tenant `acme`; gives back its name."""
+        adapter = random_adapter(self.home / f"made-{brand}-{seed}", seed)
+        said = self.chorus(
+            "adapters", "import", str(adapter), "--tenant", "acme", "--brand", brand,
+            "--home", str(self.home), "--promote", "--json",
+        )  # fmt: skip
+        name: str = json.loads(said)["id"]
+        return name
+
+    def folder_of(self, version: str) -> Path:
+        """Where a version's files lie."""
+        (found,) = (self.home / "adapters").glob(f"{version.split(':')[4]}*")
+        return found
 
     def start(self) -> None:
         self.launch()

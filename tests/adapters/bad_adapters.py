@@ -9,11 +9,11 @@ from pathlib import Path
 from adapters.base import Base
 from adapters.content import content_digest
 from adapters.manifest import FILE, Manifest
+from bench.adapters import random_adapter
 from tests.adapters.bad_configs import CONFIGS
 from tests.adapters.bad_files import FILES
 from tests.adapters.bad_weights import WEIGHT_FILES
 from tests.adapters.conftest import manifest
-from tests.made_adapters import random_adapter
 
 BAD = {**FILES, **CONFIGS, **WEIGHT_FILES}
 RANK = 8

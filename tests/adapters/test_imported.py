@@ -19,13 +19,13 @@ from adapters.content import content_digest
 from adapters.imported import Imported, NotImported
 from adapters.manifest import CONFIG, WEIGHTS, Manifest
 from adapters.refused import Code, Refused
+from bench.adapters import random_adapter
 from records.audit import By
 from records.database import Database
 from records.models import Audit, Rollout, Version
 from tests.adapters.bad_adapters import describe, good
 from tests.adapters.conftest import Publish
 from tests.adapters.spoil import config, renamed
-from tests.made_adapters import random_adapter
 
 BY = By("cli")
 

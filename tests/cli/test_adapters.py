@@ -9,12 +9,12 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from bench.adapters import random_adapter
 from records import tenants
 from records.database import Database
 from records.settings import Settings
 from tests.adapters.spoil import config, flip, renamed
 from tests.cli.test_commands import chorus
-from tests.made_adapters import random_adapter
 
 
 @pytest.fixture

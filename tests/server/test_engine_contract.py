@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from bench.adapters import random_adapter
 from server.engine.base import AdapterRefused, Engine, EngineUnavailable, Kind, RequestRefused, Version
 from server.engine.fake import FakeEngine
 from server.stream import NO_CHOICES
 from server.usage import tokens
 from tests.conforms import conforms
-from tests.made_adapters import random_adapter
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

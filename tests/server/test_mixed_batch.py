@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from bench.adapters import random_adapter
 from server.engine.base import Engine, Kind, Version
-from tests.made_adapters import random_adapter
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 

@@ -18,13 +18,13 @@ from adapters import publish
 from adapters.base import TINY, Base
 from adapters.manifest import CONFIG, WEIGHTS
 from adapters.refused import Code
+from bench.adapters import random_adapter
 from records.models import Audit, Version
 from server.engine.base import AdapterRefused
 from server.engine.base import Version as Loaded
 from server.engine.fake import FakeEngine
 from tests.adapters.bad_adapters import BAD, good, make
 from tests.adapters.spoil import config, each, renamed
-from tests.made_adapters import random_adapter
 from tests.server.conftest import Running, Stage, a_base, until
 
 HELLO: Any = [{"role": "user", "content": "hello there"}]
