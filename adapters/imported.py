@@ -142,9 +142,7 @@ def record(
         row.deleted_at = None  # who imports a deleted version wants it back
         after = {"sha256": row.sha256, "repairs": list(ready.repairs)}
         audit.note(session, by, tenant, "import", f"version:{name}", before=None, after=after)
-    _roll_out(session, row, base, promote, by)
-    answering = resolve.version_for(session, tenant, brand, base)
-    return Imported(row, answering is not None and answering.name == name, ready)
+    return Imported(row, _roll_out(session, row, base, promote, by), ready)
 
 
 def take_in(
@@ -180,9 +178,11 @@ def check_target(session: Session, tenant: str, brand: str, base: Base) -> None:
         raise NotImported("A brand must not have the name of the base model.", "brand")
 
 
-def _roll_out(session: Session, row: Version, base: Base, promote: bool, by: By) -> None:
-    found = rollout.find(session, row.tenant, row.brand, row.base, lock=True)
-    if found is None:
-        rollout.arrived(session, row, by)
-    elif promote or resolve.usable(session, row.tenant, found.live, base) is None:
-        rollout.promote(session, found, row.name, by)
+def _roll_out(session: Session, row: Version, base: Base, promote: bool, by: By) -> bool:
+    """Whether it is live now."""
+    brand = rollout.find(session, row.tenant, row.brand, row.base, lock=True)
+    if brand is None:
+        brand = rollout.arrived(session, row, by)
+    elif promote or (brand.live and resolve.usable(session, row.tenant, brand.live, base) is None):
+        brand = rollout.promote(session, brand, row.name, by)
+    return brand is not None and brand.live == row.name

@@ -117,12 +117,10 @@ def _show_import(done: Imported) -> None:
         shown.print(f"warning: {warning}")
     brand = done.version.brand
     if done.live:
-        shown.print(f"Brand {brand!r} answers with it.")
+        shown.print(f"It is live for brand {brand!r}.")
     else:
-        shown.print(
-            f"Brand {brand!r} answers with another version, as before; `chorus brands promote {brand} "
-            f"{done.version.name} --tenant {done.version.tenant}` changes that."
-        )
+        command = f"chorus brands promote {brand} {done.version.name} --tenant {done.version.tenant}"
+        shown.print(f"It answers under its own name; `{command}` makes it live for brand {brand!r}.")
 
 
 def _show(found: Admitted, base: str) -> None:

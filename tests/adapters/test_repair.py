@@ -225,6 +225,7 @@ KEPT: dict[str, Spoil] = {
     "a trained one among others": put(**{HEAD: OWN, EMBEDDING: one_bit(OWN)}),
     "an LM head in half the bits": put(**{HEAD: OWN.to(torch.float16)}),
     "a larger vocabulary": put(**{EMBEDDING: torch.cat([OWN, OWN[:8]])}),
+    "a smaller vocabulary": put(**{EMBEDDING: OWN[:100].clone()}),
     "a whole layer of another base": put(**{"base_model.model.model.norm.weight": torch.ones(191)}),
     "modules_to_save that are not in the file": config(modules_to_save=["lm_head"]),
     "modules_to_save of which one is not in the file": both(

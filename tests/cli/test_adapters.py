@@ -85,7 +85,7 @@ def test_an_import_prints_its_name_and_what_was_repaired(adapter: Path, home: Pa
     name, repair, live = done.stdout.splitlines()
     assert name.startswith("ft:tiny:acme:luxe:")
     assert repair.startswith("repaired: 70 tensor names had another beginning")
-    assert live == "Brand 'luxe' answers with it."
+    assert live == "It is live for brand 'luxe'."
     said = json.loads(take_in(adapter, "--json", cwd=tmp_path).stdout)
     assert (said["imported"], said["id"], said["live"]) == (True, name, True)
     assert said["repairs"] == [repair.removeprefix("repaired: ")]
@@ -100,7 +100,7 @@ def test_an_import_says_how_to_promote_it(adapter: Path, home: Path, tmp_path: P
     assert name in found[1]
     done = chorus(*found[1].split(), "--home", "home", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "Brand 'luxe' answers with it." in take_in(adapter, "--promote", cwd=tmp_path).stdout
+    assert "It is live for brand 'luxe'." in take_in(adapter, "--promote", cwd=tmp_path).stdout
 
 
 def test_an_import_that_is_refused_has_its_code(adapter: Path, home: Path, tmp_path: Path) -> None:
