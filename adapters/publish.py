@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -68,9 +69,17 @@ def _is_whole(target: Path) -> bool:
 
 
 def record(
-    session: Session, manifest: Manifest, sha256: str, *, tenant: str, brand: str, checkpoint: bool
+    session: Session,
+    manifest: Manifest,
+    sha256: str,
+    *,
+    tenant: str,
+    brand: str,
+    checkpoint: bool,
+    proof: dict[str, Any] | None = None,
 ) -> Version:
-    """The row that makes a stored folder answer to a name; an equal row is found, not doubled."""
+    """The row that makes a stored folder answer to a name; an equal row is found, not doubled. `proof` is
+    what training computed (adapters/proof.py)."""
     step = manifest.step if checkpoint else None
     name = str(Reference(manifest.base, tenant, brand, sha256, step))
     known = session.scalar(select(Version).where(Version.name == name))
@@ -87,6 +96,7 @@ def record(
         created_at=int(time.time()),
         deleted_at=None,
         manifest=manifest.model_dump(mode="json"),
+        proof=proof,
     )
     session.add(row)
     session.flush()

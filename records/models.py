@@ -113,7 +113,11 @@ class Checkpoint(Row):
 
 
 class Version(Row):
-    """Immutable adapter weights; `sha256` names the folder. `step` is set for a checkpoint's version."""
+    """Immutable adapter weights; `sha256` names the folder. `step` is set for a checkpoint's version.
+
+    `proof` (adapters/proof.py) is None where nobody knows what was trained. An engine that was asked sets
+    `proved_at`, or `refuted` to the reason why it is not used: adapters/proving.py.
+    """
 
     __tablename__ = "versions"
     seq: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
@@ -127,6 +131,9 @@ class Version(Row):
     created_at: Mapped[int]
     deleted_at: Mapped[int | None]
     manifest: Mapped[dict[str, Any]]
+    proof: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), deferred=True)  # is large
+    proved_at: Mapped[int | None]
+    refuted: Mapped[str | None]
 
     __table_args__ = (Index("ix_versions_brand", "tenant", "brand"),)
 
@@ -147,6 +154,7 @@ class Rollout(Row):
     candidate: Mapped[str | None] = mapped_column(String(256))
     share: Mapped[float] = mapped_column(Float)  # of the requests, from 0 to 1, that the candidate answers
     shadow: Mapped[str | None] = mapped_column(String(256))
+    pending: Mapped[str | None] = mapped_column(String(256))  # goes live once an engine has proven it
     paused: Mapped[bool]
     generation: Mapped[int]
     updated_at: Mapped[int]

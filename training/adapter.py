@@ -7,6 +7,8 @@ a rank from its list. Called by attempt.py.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,19 @@ def is_finite(model: Any) -> bool:
 def restore(model: Any, tensors: dict[str, Tensor]) -> None:
     """Put `weights` back."""
     set_peft_model_state_dict(model, tensors)
+
+
+@contextmanager
+def as_published(model: Any) -> Iterator[None]:
+    """In the block the LoRA holds what `save` writes, rounded to bf16; after it, what it held before."""
+    held = [parameter.data for parameter in trained(model)]
+    try:
+        for parameter in trained(model):
+            parameter.data = parameter.data.bfloat16().to(parameter.dtype)
+        yield
+    finally:
+        for parameter, data in zip(trained(model), held, strict=True):
+            parameter.data = data
 
 
 def save(model: Any, folder: Path, base_slug: str) -> None:

@@ -23,7 +23,7 @@ from records.database import Database
 from records.jobs import RUNNING, Lease
 from records.models import Job
 from records.settings import Settings
-from training import adapter, auto, flat, loop
+from training import adapter, auto, flat, loop, proof
 from training.chat import Renderer
 from training.checkpoint import Folder, Saved, State
 from training.failure import UNREADABLE, JobFailed, unsupported_base
@@ -159,7 +159,7 @@ class Attempt:
         adapter.save(self.model, draft, self.base.slug)
         self.admit(draft)
         sha256 = publish.store(self.settings.home, draft, manifest)
-        state.saved.append(Saved(state.step, sha256, manifest.model_dump(mode="json"), metrics))
+        state.saved.append(Saved(state.step, sha256, manifest.model_dump(mode="json"), metrics, self.proof()))
         state.adapter, state.optimizer = adapter.weights(self.model), self.optimizer.state_dict()
         state.generator = torch.get_rng_state()
         self.folder.save(state)
@@ -173,6 +173,11 @@ class Attempt:
             if refused.code is Code.UNREADABLE:
                 raise  # the disk's fault: another attempt may do better
             raise JobFailed(refused.code, f"The trained adapter cannot be served. {refused}") from refused
+
+    def proof(self) -> dict[str, Any] | None:
+        """What serving proves itself by: held-out examples, where there are some."""
+        found = proof.compute(self.model, self.inputs.valid or self.inputs.train, adapter.device())
+        return found.model_dump() if found else None
 
     def publish(self) -> None:
         """The best checkpoint becomes the job's version; the end of the job."""

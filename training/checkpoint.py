@@ -23,12 +23,14 @@ from training.scratch import folder
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint whose version folder is stored: `sha256` names it, `metrics` have OpenAI's names."""
+    """A checkpoint whose version folder is stored: `sha256` names it, `metrics` have OpenAI's names, `proof`
+    is adapters/proof.py's."""
 
     step: int
     sha256: str
     manifest: dict[str, Any]
     metrics: dict[str, float | int]
+    proof: dict[str, Any] | None = None  # a state of an older release has none
 
     def read(self) -> Manifest:
         return Manifest.model_validate(self.manifest)

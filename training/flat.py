@@ -128,19 +128,32 @@ def _flatten(sequences: list[Tokens], device: torch.device) -> Flat:
     )
 
 
-def score(model: Any, flat: Flat) -> tuple[Tensor, Score]:
-    """(summed cross-entropy in nats, float32 scalar with gradient; the same as numbers)."""
+def logits(model: Any, flat: Flat) -> Tensor:
+    """[S, vocabulary] at the positions that are asked, with gradient, in the model's dtype."""
     # use_cache=False is not a saving but part of exactness: with a cache the segments leak into each other.
-    logits = model(
+    answer = model(
         input_ids=flat.ids,
         position_ids=flat.positions,
         attention_mask=None,
         use_cache=False,
         logits_to_keep=flat.asked,
         segments=flat.segments,
-    ).logits[0]
-    loss = functional.cross_entropy(logits.float(), flat.answers, reduction="sum")
-    hits = int((logits.detach().argmax(-1) == flat.answers).sum())
+    )
+    found: Tensor = answer.logits[0]
+    return found
+
+
+def logprobs(model: Any, flat: Flat) -> Tensor:
+    """float32 [S]: the log-probability of each learnt token, in nats."""
+    found = functional.log_softmax(logits(model, flat).float(), -1)
+    return found.gather(1, flat.answers[:, None]).squeeze(1)
+
+
+def score(model: Any, flat: Flat) -> tuple[Tensor, Score]:
+    """(summed cross-entropy in nats, float32 scalar with gradient; the same as numbers)."""
+    found = logits(model, flat)
+    loss = functional.cross_entropy(found.float(), flat.answers, reduction="sum")
+    hits = int((found.detach().argmax(-1) == flat.answers).sum())
     return loss, Score(float(loss.detach()), hits, len(flat.answers))
 
 

@@ -79,8 +79,9 @@ class Journal:
                 return
             job.attempts = 1
             version = publish.record(
-                session, saved.read(), saved.sha256, tenant=job.tenant, brand=job.brand, checkpoint=True
-            )
+                session, saved.read(), saved.sha256,
+                tenant=job.tenant, brand=job.brand, checkpoint=True, proof=saved.proof,
+            )  # fmt: skip
             session.add(
                 Checkpoint(
                     id=new_id("ftckpt_"),
@@ -104,8 +105,9 @@ class Journal:
             sha256, size = blobs.seal(draft)
             with self.write() as (session, job):
                 version = publish.record(
-                    session, saved.read(), saved.sha256, tenant=job.tenant, brand=job.brand, checkpoint=False
-                )
+                    session, saved.read(), saved.sha256,
+                    tenant=job.tenant, brand=job.brand, checkpoint=False, proof=saved.proof,
+                )  # fmt: skip
                 file = files.add(
                     session, job.tenant, sha256=sha256, size=size,
                     filename="step_metrics.csv", purpose="fine-tune-results",

@@ -70,6 +70,26 @@ def test_each_brand_gets_a_rollout_of_its_newest_final_versions(old: Database) -
     assert len(noted) == len(rows)
 
 
+def test_what_answered_before_there_were_proofs_goes_on_to(old: Database) -> None:
+    add(old, "final")
+    add(old, "promoted", step=5)
+    add(old, "tried", step=6)
+    add(old, "checkpoint", step=7)
+    with old.engine.connect().execution_options(chorus_write=True) as connection, connection.begin():
+        config = Config()
+        config.set_main_option("script_location", "records:migrations")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        connection.execute(text("UPDATE rollouts SET live = 'promoted', candidate = 'tried'"))
+    old.prepare()
+    with old.read() as session:
+        rows = session.execute(text("SELECT name, proved_at, refuted, proof FROM versions")).all()
+        pending = session.execute(text("SELECT pending FROM rollouts")).scalars().all()
+    assert {row.name for row in rows if row.proved_at} == {"final", "promoted", "tried"}
+    assert {(row.refuted, row.proof) for row in rows} == {(None, None)}
+    assert pending == [None]
+
+
 def test_an_empty_database_gets_empty_tables(old: Database) -> None:
     old.prepare()
     with old.read() as session:
