@@ -1,15 +1,16 @@
 """A deterministic stand-in for the engine: OpenAI's shapes without a model, for tests of all that is around.
 
 Held to the same contract test as the real one. It knows no tools, no schemas and no template: its answer is
-its model's name and the last words it was sent.
+its model's name and the last words it was sent. Log-probabilities come from its model and the words so far.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class FakeEngine:
         if version is not None and version.name not in self.resident:
             message = f"The model `{version.name}` does not exist."
             raise RequestRefused(404, message, type="invalid_request_error", code="model_not_found")
-        answer = _answer(kind, body, version.name if version else self.base)
+        answer = self._answer(kind, body, version.name if version else self.base)
         self.running += 1
         try:
             if not body.get("stream"):
@@ -73,6 +74,35 @@ class FakeEngine:
             yield DONE
         finally:
             self.running -= 1
+
+    def logprobs(self, model: str, words: Sequence[str]) -> list[float | None]:
+        """What `model` thinks of each word; nothing of the first, which follows on nothing."""
+        so_far, thought = hashlib.sha256(model.encode()), list[float | None]()
+        for word in words:
+            so_far.update(f" {word}".encode())
+            thought.append(-3 * int.from_bytes(so_far.digest()[:4]) / 2**32 if thought else None)
+        return thought
+
+    def _answer(self, kind: Kind, body: dict[str, Any], model: str) -> Answer:
+        """Raises RequestRefused for values that the real engine refuses as well."""
+        prompts = _prompts(body) if kind is Kind.COMPLETION else [_last_message(body)]
+        budget = body.get("max_completion_tokens", body.get("max_tokens"))
+        _check(body.get("temperature", 1), 0, 100, "temperature")
+        _check(body.get("n", 1), 1, 16384, "n")
+        if budget is not None:
+            _check(budget, 1, CONTEXT, "max_tokens")
+        choices: list[Choice] = []
+        for prompt in prompts:
+            words, reason = list(_until_stop([model, "heard:", *prompt], body.get("stop"))), "stop"
+            if budget is not None and len(words) > budget:
+                words, reason = words[:budget], "length"
+            echoed = len(prompt) if body.get("echo") else 0
+            shown, thought = [*prompt[:echoed], *words], None
+            if body.get("logprobs") is not None and body["logprobs"] is not False:  # 0 asks for them
+                thought = self.logprobs(model, [*prompt, *words])[-len(shown) :]
+            numbers = range(len(choices), len(choices) + body.get("n", 1))
+            choices += [Choice(number, shown, reason, echoed, thought) for number in numbers]
+        return Answer(kind, model, int(time.time()), sum(map(len, prompts)), choices)
 
     async def _pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -89,30 +119,21 @@ def _dump(value: dict[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _answer(kind: Kind, body: dict[str, Any], model: str) -> Answer:
-    """Raises RequestRefused for values that the real engine refuses as well."""
-    prompt = _prompt(kind, body)
-    budget = body.get("max_completion_tokens", body.get("max_tokens"))
-    _check(body.get("temperature", 1), 0, 100, "temperature")
-    _check(body.get("n", 1), 1, 16384, "n")
-    if budget is not None:
-        _check(budget, 1, CONTEXT, "max_tokens")
-    said = f"{model} heard: {prompt}".split()
-    words, reason = list(_until_stop(said, body.get("stop"))), "stop"
-    if budget is not None and len(words) > budget:
-        words, reason = words[:budget], "length"
-    choices = [Choice(index, words, reason) for index in range(body.get("n", 1))]
-    return Answer(kind, model, int(time.time()), len(prompt.split()), choices, bool(body.get("logprobs")))
+def _prompts(body: dict[str, Any]) -> list[list[str]]:
+    """Each prompt in words; a token id is a word."""
+    given = body["prompt"]
+    if isinstance(given, str) or (given and isinstance(given[0], int)):
+        given = [given]
+    return [one.split() if isinstance(one, str) else [f"<{token}>" for token in one] for one in given]
 
 
-def _prompt(kind: Kind, body: dict[str, Any]) -> str:
-    if kind is Kind.COMPLETION:
-        return str(body["prompt"])
+def _last_message(body: dict[str, Any]) -> list[str]:
     if not isinstance(body["messages"], list):
         raise _refused("messages", "must be a list")
     last = body["messages"][-1]
     content = last.get("content") or ""
-    return content if isinstance(content, str) else " ".join(part["text"] for part in content)
+    text = content if isinstance(content, str) else " ".join(part["text"] for part in content)
+    return text.split()
 
 
 def _until_stop(words: list[str], stop: str | list[str] | None) -> Iterator[str]:

@@ -13,9 +13,13 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Choice:
+    """`words` begin with `echoed` ones of the prompt; `thought` are their log-probabilities, if asked for."""
+
     index: int
     words: list[str]
     reason: str
+    echoed: int = 0
+    thought: list[float | None] | None = None
 
     def text(self) -> str:
         return " ".join(self.words)
@@ -32,11 +36,10 @@ class Answer:
     created: int
     prompt_tokens: int
     choices: list[Choice]
-    logprobs: bool
 
     @property
     def completion_tokens(self) -> int:
-        return sum(len(choice.words) for choice in self.choices)
+        return sum(len(choice.words) - choice.echoed for choice in self.choices)
 
     def whole(self) -> Json:
         chat = self.kind is Kind.CHAT
@@ -74,9 +77,9 @@ class Answer:
 
     def _choice(self, choice: Choice) -> Json:
         if self.kind is Kind.COMPLETION:
-            return {**_text(choice, choice.text(), choice.reason), "logprobs": None}
+            return {**_text(choice, choice.text(), choice.reason), "logprobs": _text_logprobs(choice)}
         message = {"role": "assistant", "content": choice.text(), "refusal": None}
-        logprobs = {"content": _logprobs(choice), "refusal": None} if self.logprobs else None
+        logprobs = {"content": _logprobs(choice), "refusal": None} if choice.thought is not None else None
         return {
             "index": choice.index,
             "message": message,
@@ -95,6 +98,21 @@ def _text(choice: Choice, text: str, reason: str | None) -> Json:
 
 def _logprobs(choice: Choice) -> list[Json]:
     return [
-        {"token": piece, "logprob": -0.5, "bytes": list(piece.encode()), "top_logprobs": []}
-        for piece in choice.pieces()
+        {"token": piece, "logprob": thought or -0.5, "bytes": list(piece.encode()), "top_logprobs": []}
+        for piece, thought in zip(choice.pieces(), choice.thought or [], strict=True)
     ]
+
+
+def _text_logprobs(choice: Choice) -> Json | None:
+    if choice.thought is None:
+        return None
+    pieces = choice.pieces()
+    return {
+        "text_offset": [sum(map(len, pieces[:place])) for place in range(len(pieces))],
+        "token_logprobs": choice.thought,
+        "tokens": pieces,
+        "top_logprobs": [
+            None if thought is None else {piece: thought}
+            for piece, thought in zip(pieces, choice.thought, strict=True)
+        ],
+    }

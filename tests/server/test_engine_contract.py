@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from adapters.proof import MATCH
 from bench.adapters import random_adapter
+from server.echo import TEXT
 from server.engine.base import AdapterRefused, Engine, EngineUnavailable, Kind, RequestRefused, Version
 from server.engine.fake import FakeEngine
 from server.stream import NO_CHOICES
@@ -49,6 +51,28 @@ def text(kind: Kind, choice: dict[str, Any]) -> str:
     if kind is Kind.COMPLETION:
         return str(choice["text"])
     return str((choice.get("message") or choice["delta"]).get("content") or "")
+
+
+async def echoed(engine: Engine, version: Version | None, texts: list[list[int]]) -> list[list[float | None]]:
+    """The log-probabilities of each text's tokens, and of the one that the engine adds."""
+    asked = {
+        "prompt": texts,
+        "echo": True,
+        "logprobs": 0,
+        "max_tokens": 1,
+        "temperature": 0,
+        "cache_salt": "x",
+    }
+    (item,) = [item async for item in engine.generate(Kind.COMPLETION, asked, version)]
+    choices = json.loads(item)["choices"]
+    assert [choice["index"] for choice in choices] == list(range(len(texts)))
+    return [choice["logprobs"]["token_logprobs"] for choice in choices]
+
+
+def apart(one: list[float | None], other: list[float | None], tokens: int) -> float:
+    """The mean absolute difference over the given tokens, but for the first."""
+    pairs = list(zip(one[1:tokens], other[1:tokens], strict=True))
+    return sum(abs((a or 0) - (b or 0)) for a, b in pairs) / len(pairs)
 
 
 class Contract:
@@ -191,6 +215,36 @@ class Contract:
         for part in parts:
             conforms(json.loads(part[6:]), "CreateChatCompletionStreamResponse")
 
+    async def test_completions_give_log_probabilities_in_the_shape_of_openai(self, engine: Engine) -> None:
+        answer = await one(engine, Kind.COMPLETION, logprobs=2, max_tokens=4)
+        assert len(answer["choices"][0]["logprobs"]["tokens"]) == 4
+
+    async def test_a_text_is_repeated_with_what_the_version_and_the_base_think_of_it(
+        self, engine: Engine, version: Version
+    ) -> None:
+        """What a proof asks for: server/echo.py."""
+        texts = [list(range(7, 40)), list(range(90, 300, 7)), [11] * 12]
+        together = await echoed(engine, version, texts)
+        assert [len(thought) for thought in together] == [len(text) + 1 for text in texts], (
+            "and one new token"
+        )
+        for text, thought in zip(texts, together, strict=True):
+            assert thought[0] is None, "the first token follows on nothing"
+            assert all(value is not None and -9999 < value <= 0 for value in thought[1:])
+            (alone,) = await echoed(engine, version, [text])
+            assert apart(alone, thought, len(text)) < MATCH, "it is the same with others in the batch"
+        for text, thought, base in zip(texts, together, await echoed(engine, None, texts), strict=True):
+            assert apart(base, thought, len(text)) > 2 * MATCH
+
+    async def test_a_text_in_words_is_repeated_too_and_its_tokens_are_counted(self, engine: Engine) -> None:
+        asked = {"prompt": TEXT, "echo": True, "logprobs": 0, "max_tokens": 1}
+        (item,) = [item async for item in engine.generate(Kind.COMPLETION, asked, None)]
+        answer = json.loads(item)
+        thought = answer["choices"][0]["logprobs"]["token_logprobs"]
+        assert len(thought) == answer["usage"]["prompt_tokens"] + 1
+        assert answer["usage"]["prompt_tokens"] >= 32
+        assert answer["usage"]["completion_tokens"] == 1
+
     async def test_the_body_is_left_as_it_was(self, engine: Engine) -> None:
         given = body(Kind.CHAT)
         before = json.dumps(given)
@@ -230,10 +284,6 @@ class TestVllm(Contract):
         asked = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": ["yes", "no"]}}}
         answer = await one(engine, Kind.CHAT, response_format=asked, max_tokens=40)
         assert json.loads(text(Kind.CHAT, answer["choices"][0])) in ("yes", "no")
-
-    async def test_completions_give_log_probabilities_in_the_shape_of_openai(self, engine: Engine) -> None:
-        answer = await one(engine, Kind.COMPLETION, logprobs=2, max_tokens=4)
-        assert len(answer["choices"][0]["logprobs"]["tokens"]) == 4
 
     async def test_an_answer_without_tools_has_no_list_of_calls(self, engine: Engine) -> None:
         answer = await one(engine, Kind.CHAT)

@@ -28,7 +28,7 @@ def frame(value: Any) -> bytes:
 @pytest.mark.parametrize("choices", [1, 3])
 def test_whole_and_streamed_answers_say_the_same(kind: Kind, choices: int) -> None:
     made = [Choice(index, ["Good", f'day\n"{index}"', "müde\u2028x"], "stop") for index in range(choices)]
-    answer = Answer(kind, "tiny", 1, 3, made, False)
+    answer = Answer(kind, "tiny", 1, 3, made)
     frames = [*map(frame, answer.chunks()), frame(answer.usage_chunk()), b"data: [DONE]\n\n"]
     expected = [choice.text() for choice in made]
     assert said([dump(answer.whole())]) == said(frames) == expected
