@@ -18,16 +18,17 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from adapters import check, lora_config, publish, resolve, rollout
+from adapters import check, lora_config, proving, publish, resolve, rollout
 from adapters.base import Base
 from adapters.content import content_digest
 from adapters.manifest import CONFIG, FILE, WEIGHTS, Manifest
+from adapters.proof import Verdict
 from adapters.reference import BRAND, Reference
 from adapters.repair import repair
 from records import audit
 from records.audit import By
 from records.database import Database
-from records.models import Tenant, Version
+from records.models import Rollout, Tenant, Version
 
 DRAFT_SECONDS = 24 * 3600
 
@@ -56,10 +57,11 @@ class Ready:
 
 @dataclass(frozen=True)
 class Imported:
-    """`live`: whether the brand's own name answers with it now."""
+    """`live`: whether the brand's own name answers with it now; `pending`: it will, once it is proven."""
 
     version: Version
     live: bool
+    pending: bool
     ready: Ready
 
     def shown(self) -> dict[str, Any]:
@@ -72,6 +74,7 @@ class Imported:
             "base": self.version.base,
             "rank": self.ready.rank,
             "live": self.live,
+            "pending": self.pending,
             "repairs": list(self.ready.repairs),
             "warnings": list(self.ready.warnings),
         }
@@ -122,9 +125,19 @@ def prepare(home: Path, folder: Path, base: Base, *, max_rank: int) -> Ready:
 
 
 def record(
-    session: Session, home: Path, ready: Ready, base: Base, *, tenant: str, brand: str, promote: bool, by: By
+    session: Session,
+    home: Path,
+    ready: Ready,
+    base: Base,
+    *,
+    tenant: str,
+    brand: str,
+    promote: bool,
+    by: By,
+    verdict: Verdict | None = None,
 ) -> Imported:
-    """The version's row, and its brand's change, in the caller's transaction; twice is once.
+    """The version's row, and its brand's change, in the caller's transaction; twice is once. With the
+    `verdict` of an engine that has proven it, it need not wait for one.
 
     Raises NotImported, RolloutRefused.
     """
@@ -139,10 +152,14 @@ def record(
         raise NotImported("Its files were removed in the meantime; import it again.", "weights")
     row = publish.record(session, ready.manifest, ready.sha256, tenant=tenant, brand=brand, checkpoint=False)
     if known is None or known.deleted_at is not None:
-        row.deleted_at = None  # who imports a deleted version wants it back
+        row.deleted_at = row.refuted = None  # who imports a deleted version wants it back
         after = {"sha256": row.sha256, "repairs": list(ready.repairs)}
         audit.note(session, by, tenant, "import", f"version:{name}", before=None, after=after)
-    return Imported(row, _roll_out(session, row, base, promote, by), ready)
+    if verdict is not None:
+        proving.accept(session, row, verdict, by)
+    brand_now = _roll_out(session, row, base, promote, by)
+    live, pending = (getattr(brand_now, part, None) == name for part in ("live", "pending"))
+    return Imported(row, live, pending, ready)
 
 
 def take_in(
@@ -178,11 +195,10 @@ def check_target(session: Session, tenant: str, brand: str, base: Base) -> None:
         raise NotImported("A brand must not have the name of the base model.", "brand")
 
 
-def _roll_out(session: Session, row: Version, base: Base, promote: bool, by: By) -> bool:
-    """Whether it is live now."""
+def _roll_out(session: Session, row: Version, base: Base, promote: bool, by: By) -> Rollout | None:
     brand = rollout.find(session, row.tenant, row.brand, row.base, lock=True)
     if brand is None:
-        brand = rollout.arrived(session, row, by)
-    elif promote or (brand.live and resolve.usable(session, row.tenant, brand.live, base) is None):
-        brand = rollout.promote(session, brand, row.name, by)
-    return brand is not None and brand.live == row.name
+        return rollout.arrived(session, row, by)
+    if promote or (brand.pending is None and resolve.usable(session, row.tenant, brand.live, base) is None):
+        return rollout.promote(session, brand, row.name, by)
+    return brand

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from adapters import rollout
@@ -22,7 +22,8 @@ def version_for(session: Session, tenant: str, model: str, base: Base) -> Versio
     """The tenant's version of that name, else the brand's live version, or None.
 
     When the live one was not made for `base` (the base was changed under its slug, or back), the newest
-    final version that was answers. When none fits, the newest is returned, so that the caller can say why.
+    final version that was, and is proven, answers. When there is none, the newest is returned, so that the
+    caller can say why: `answers` tells.
     """
     mine = select(Version).where(Version.tenant == tenant, Version.deleted_at.is_(None))
     exact = session.scalar(mine.where(Version.name == model))
@@ -37,23 +38,43 @@ def version_for(session: Session, tenant: str, model: str, base: Base) -> Versio
     finals = mine.where(Version.brand == model, Version.step.is_(None)).order_by(Version.seq.desc())
     newest = None
     for found in session.scalars(finals):
-        if fits(found, base):
+        if answers(found, base):
             return found
         newest = newest or found
     return newest
 
 
+def answers(row: Version, base: Base) -> bool:
+    """Whether the version may answer for its brand: it fits the base, and an engine has proven it."""
+    return row.proved_at is not None and fits(row, base)
+
+
 def usable(session: Session, tenant: str, name: str | None, base: Base) -> Version | None:
-    """The version that a rollout names, if it is still there and was made for `base`."""
+    """The version that a rollout names, if it is still there, was made for `base` and is not refuted."""
     mine = select(Version).where(Version.tenant == tenant, Version.deleted_at.is_(None))
     found = session.scalar(mine.where(Version.name == name)) if name else None
-    return found if found is not None and fits(found, base) else None
+    return found if found is not None and found.refuted is None and fits(found, base) else None
 
 
 def versions_of(session: Session, tenant: str) -> Sequence[Version]:
     """All of a tenant's versions, oldest first."""
     mine = select(Version).where(Version.tenant == tenant, Version.deleted_at.is_(None))
     return session.scalars(mine.order_by(Version.seq)).all()
+
+
+def waiting(session: Session, base: Base) -> Sequence[Version]:
+    """The versions that shall answer for a brand and that no engine has proven yet, oldest first."""
+    named = or_(Version.name == Rollout.pending, Version.name == Rollout.candidate)
+    mine = Rollout.base == base.slug, Version.tenant == Rollout.tenant, Version.deleted_at.is_(None)
+    unproven = Version.proved_at.is_(None), Version.refuted.is_(None)
+    rows = session.scalars(select(Version).join(Rollout, named).where(*mine, *unproven).order_by(Version.seq))
+    return [row for row in rows if fits(row, base)]
+
+
+def unproven(session: Session, row: Rollout) -> Sequence[str]:
+    """What the rollout names to answer requests, and no engine has proven yet."""
+    named = Version.name.in_([row.pending, row.candidate]), Version.proved_at.is_(None)
+    return session.scalars(select(Version.name).where(Version.tenant == row.tenant, *named)).all()
 
 
 def for_start(session: Session, limit: int, base: Base) -> Sequence[Version]:

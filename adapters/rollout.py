@@ -2,7 +2,8 @@
 
 Rules over rows, in the caller's transaction: each change bumps `generation` and writes one audit row, and
 what is already so is no change. Nothing is loaded here: servers see the rows change (server/follow.py).
-Called by training (a finished job), the routes of brands and models, and the cli.
+A version that no engine has proven yet does not go live but is `pending`: server/prover.py proves it.
+Called by training (a finished job), the routes of brands and models, proving.py and the cli.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from records import audit
 from records.audit import By
 from records.models import Rollout, Version
 
-STATE = ("live", "previous", "candidate", "share", "shadow", "paused")
+STATE = ("live", "previous", "candidate", "share", "shadow", "paused", "pending")
 ANSWERING = ("live", "candidate", "shadow")  # those that get requests
 IN_USE = {
     "live": "it is live for brand '{brand}'; promote another first",
@@ -69,37 +70,41 @@ def choose(row: Rollout, key: str) -> str | None:
 
 
 def arrived(session: Session, version: Version, by: By) -> Rollout | None:
-    """A job's final version is recorded: it goes live, or waits as candidate where the rollout is paused.
+    """A job's final version is recorded: it goes live once it is proven, or waits as candidate where the
+    rollout is paused. Raises RolloutRefused when it is refuted.
 
     None for a version without a brand, which answers to its own name only.
     """
     if not version.brand:
         return None
+    _check_not_refuted(version)
     row = find(session, version.tenant, version.brand, version.base, lock=True)
     if row is None:
         return _begin(session, version, by)
     if row.paused:
         return _change(session, row, by, "arrived", candidate=version.name, share=0.0)
-    return _go_live(session, row, by, "arrived", version.name)
+    return _go_live_or_wait(session, row, by, "arrived", version)
 
 
 def promote(session: Session, row: Rollout, version: str | None, by: By) -> Rollout:
-    """The named version (a checkpoint's too), else the candidate, goes live. Raises RolloutRefused."""
+    """The named version (a checkpoint's too), else the candidate, goes live, once it is proven; what waited
+    for that before no longer does. Raises RolloutRefused."""
     name = version or row.candidate
     if name is None:
         raise RolloutRefused(
             "no_candidate", f"Brand '{row.brand}' has no candidate; name the version to promote."
         )
-    return _go_live(session, row, by, "promote", _checked(session, row, name))
+    return _go_live_or_wait(session, row, by, "promote", _checked(session, row, name))
 
 
 def rollback(session: Session, row: Rollout, by: By) -> Rollout:
-    """The live and the previous version change places. Raises RolloutRefused."""
+    """The live and the previous version change places; what waits for its proof no longer goes live. A
+    previous version has answered before and needs no proof. Raises RolloutRefused."""
     if row.previous is None:
         raise RolloutRefused(
             "no_previous", f"Brand '{row.brand}' has no previous version; promote one by its name."
         )
-    return _go_live(session, row, by, "rollback", _checked(session, row, row.previous))
+    return _go_live(session, row, by, "rollback", _checked(session, row, row.previous).name)
 
 
 def canary(session: Session, row: Rollout, version: str | None, share: float | None, by: By) -> Rollout:
@@ -123,8 +128,11 @@ def shadow(session: Session, row: Rollout, version: str | None, by: By) -> Rollo
 
 
 def pause(session: Session, row: Rollout, by: By) -> Rollout:
-    """From now on a job's version waits as candidate. What people ask for is done as before."""
-    return _change(session, row, by, "pause", paused=True)
+    """From now on a job's version waits as candidate, and so does one that is being proven. What people ask
+    for is done as before."""
+    if row.pending is None:
+        return _change(session, row, by, "pause", paused=True)
+    return _change(session, row, by, "pause", paused=True, candidate=row.pending, share=0.0, pending=None)
 
 
 def resume(session: Session, row: Rollout, by: By) -> Rollout:
@@ -133,7 +141,8 @@ def resume(session: Session, row: Rollout, by: By) -> Rollout:
 
 
 def release(session: Session, version: Version, by: By) -> None:
-    """Before a version is deleted: a previous one is forgotten. Raises RolloutRefused while it is in use."""
+    """Before a version is deleted: a previous or pending one is forgotten. Raises RolloutRefused while it is
+    in use."""
     row = find(session, version.tenant, version.brand, version.base, lock=True)
     if row is None:
         return
@@ -141,16 +150,35 @@ def release(session: Session, version: Version, by: By) -> None:
         if getattr(row, part) == version.name:
             why = said.format(brand=row.brand)
             raise RolloutRefused("version_in_use", f"{version.name} cannot be deleted: {why}.")
-    if row.previous == version.name:
-        _change(session, row, by, "forget", previous=None)
+    gone = {part: None for part in ("previous", "pending") if getattr(row, part) == version.name}
+    if gone:
+        _change(session, row, by, "forget", **gone)
+
+
+def proved(session: Session, version: Version, by: By) -> None:
+    """An engine has proven the version: if it waited for that, it goes live."""
+    row = find(session, version.tenant, version.brand, version.base, lock=True)
+    if row is not None and row.pending == version.name:
+        _go_live(session, row, by, "proved", version.name)
+
+
+def refuted(session: Session, version: Version, by: By) -> None:
+    """An engine has refuted the version: it gets no requests of its brand any more."""
+    row = find(session, version.tenant, version.brand, version.base, lock=True)
+    parts = ("pending", "candidate", "shadow")
+    gone = {part: None for part in parts if row is not None and getattr(row, part) == version.name}
+    if row is not None and gone:
+        _change(session, row, by, "refuted", **gone)
 
 
 def _begin(session: Session, version: Version, by: By) -> Rollout:
+    is_proved = version.proved_at is not None
     row = Rollout(
         tenant=version.tenant,
         brand=version.brand,
         base=version.base,
-        live=version.name,
+        live=version.name if is_proved else None,
+        pending=None if is_proved else version.name,
         share=0.0,
         paused=False,
         generation=1,
@@ -162,9 +190,15 @@ def _begin(session: Session, version: Version, by: By) -> Rollout:
     return row
 
 
+def _go_live_or_wait(session: Session, row: Rollout, by: By, action: str, version: Version) -> Rollout:
+    if version.proved_at is None and version.name != row.live:
+        return _change(session, row, by, action, pending=version.name)
+    return _go_live(session, row, by, action, version.name)
+
+
 def _go_live(session: Session, row: Rollout, by: By, action: str, name: str) -> Rollout:
     previous = row.previous if name == row.live else row.live
-    return _change(session, row, by, action, live=name, previous=previous)
+    return _change(session, row, by, action, live=name, previous=previous, pending=None)
 
 
 def _change(session: Session, row: Rollout, by: By, action: str, **values: Any) -> Rollout:
@@ -184,8 +218,8 @@ def _change(session: Session, row: Rollout, by: By, action: str, **values: Any) 
     return row
 
 
-def _checked(session: Session, row: Rollout, name: str) -> str:
-    """The name of a version that this rollout may use. Raises RolloutRefused."""
+def _checked(session: Session, row: Rollout, name: str) -> Version:
+    """The version of that name, which this rollout may use. Raises RolloutRefused."""
     mine = select(Version).where(Version.tenant == row.tenant, Version.deleted_at.is_(None))
     version = session.scalar(mine.where(Version.name == name))
     if version is None:
@@ -197,10 +231,18 @@ def _checked(session: Session, row: Rollout, name: str) -> str:
     if version.base != row.base:
         said = f"{name} was made for base '{version.base}', not for '{row.base}'; train it again."
         raise RolloutRefused("version_of_another_base", said, "version")
-    return name
+    _check_not_refuted(version)
+    return version
 
 
-def _not_live(row: Rollout, name: str) -> str:
-    if name == row.live:
-        raise RolloutRefused("already_live", f"{name} is live for brand '{row.brand}' already.", "version")
-    return name
+def _check_not_refuted(version: Version) -> None:
+    if version.refuted is not None:
+        said = f"{version.name} was refuted by its proof: {version.refuted}. Use another version."
+        raise RolloutRefused("version_refuted", said)
+
+
+def _not_live(row: Rollout, version: Version) -> str:
+    if version.name == row.live:
+        said = f"{version.name} is live for brand '{row.brand}' already."
+        raise RolloutRefused("already_live", said, "version")
+    return version.name

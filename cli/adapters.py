@@ -17,6 +17,7 @@ from adapters import imported
 from adapters.check import Admitted, admit
 from adapters.imported import Imported, NotImported
 from adapters.refused import Refused
+from adapters.rollout import RolloutRefused
 from cli import options
 from cli.options import Base, Home
 from records.audit import By
@@ -80,7 +81,7 @@ def take_in(
         )  # fmt: skip
     except Refused as refused:
         raise _refused(refused, as_json, imported=False) from None
-    except NotImported as error:
+    except (NotImported, RolloutRefused) as error:
         raise options.stop(str(error)) from None
     except OSError as error:
         raise options.stop(f"{error.strerror}: {error.filename or settings.home}") from None
@@ -118,6 +119,8 @@ def _show_import(done: Imported) -> None:
     brand = done.version.brand
     if done.live:
         shown.print(f"It is live for brand {brand!r}.")
+    elif done.pending:
+        shown.print(f"It goes live for brand {brand!r} once a server has proven it.")
     else:
         command = f"chorus brands promote {brand} {done.version.name} --tenant {done.version.tenant}"
         shown.print(f"It answers under its own name; `{command}` makes it live for brand {brand!r}.")

@@ -1,7 +1,7 @@
 """`chorus brands`: rollouts changed in the database itself; every server sees it within a second.
 
-The rules are those of POST /v1/brands/{brand}. A server loads a version before it answers; here none is asked
-whether it can.
+The rules are those of POST /v1/brands/{brand}. A server loads and proves a version before it answers; here
+none is asked whether it can, and an unproven version waits for the next one that sees it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from sqlalchemy.orm import Session
 
-from adapters import rollout
+from adapters import resolve, rollout
 from adapters.rollout import RolloutRefused
 from cli import brands_shown, options
 from cli.options import Home
@@ -60,7 +60,7 @@ def show(brand: Brand, tenant: Tenant, base: Slug = None, home: Home = None) -> 
 def promote(
     brand: Brand, tenant: Tenant, version: Version = None, base: Slug = None, home: Home = None
 ) -> None:
-    """Make a version live; without VERSION the candidate."""
+    """Make a version live, once a server has proven it; without VERSION the candidate."""
     _change(tenant, brand, base, home, lambda session, row: rollout.promote(session, row, version, BY))
 
 
@@ -114,9 +114,13 @@ def _change(
     try:
         with database.write() as session:
             row = rule(session, _only(session, tenant, brand, base))
+            unproven = resolve.unproven(session, row)
     except RolloutRefused as refused:
         raise options.stop(str(refused)) from None
     Console().print(brands_shown.state(row))
+    for name in unproven:
+        said = f"{name} is not proven yet: until a server that serves {row.base} has done that"
+        Console(soft_wrap=True, highlight=False).print(f"{said}, it answers nobody.")
 
 
 def _only(session: Session, tenant: str, brand: str, base: str | None) -> Rollout:

@@ -15,7 +15,7 @@ from adapters.reference import Reference
 from records.models import Audit, Rollout, Version
 
 CHANGES = 10
-PARTS = ("live", "previous", "candidate", "shadow")
+PARTS = ("live", "pending", "previous", "candidate", "shadow")
 
 
 def table(rows: Iterable[Rollout]) -> Table:
@@ -24,8 +24,9 @@ def table(rows: Iterable[Rollout]) -> Table:
     for row in rows:
         candidate = f"{_short(row.candidate)} {row.share:.0%}" if row.candidate else "-"
         waits = "wait (paused)" if row.paused else "go live"
+        live = f"{_short(row.live)} (soon {_short(row.pending)})" if row.pending else _short(row.live)
         shown.add_row(
-            row.brand, row.base, _short(row.live), _short(row.previous), candidate, _short(row.shadow),
+            row.brand, row.base, live, _short(row.previous), candidate, _short(row.shadow),
             waits, _when(row.updated_at),
         )  # fmt: skip
     return shown
@@ -38,8 +39,9 @@ def state(row: Rollout) -> Table:
     shown.add_column(overflow="fold")
     for part in PARTS:
         name = getattr(row, part)
-        share = f" ({row.share:.0%} of the requests)" if part == "candidate" and name else ""
-        shown.add_row(part, f"{name or '-'}{share}")
+        if name or part != "pending":
+            share = f" ({row.share:.0%} of the requests)" if part == "candidate" and name else ""
+            shown.add_row(part, f"{name or '-'}{share}")
     shown.add_row("new versions", "wait as candidate (paused)" if row.paused else "go live")
     return shown
 

@@ -17,6 +17,7 @@ from records.settings import Settings
 from server import errors
 from server.auth import Doorkeeper, current_tenant
 from server.catalog import Catalog
+from server.echo import Echo
 from server.edge import Edge
 from server.engine.base import Engine
 from server.follow import follow
@@ -25,6 +26,7 @@ from server.keeper import Keeper
 from server.metrics import Metrics
 from server.metrics_jobs import JobCollector
 from server.names import Names
+from server.prover import Prover
 from server.routes import adapters, brands, chat, files, health, jobs, models
 from server.salts import Salts
 from server.shadow import Shadows
@@ -42,6 +44,7 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
     metrics.registry.register(JobCollector(database))
     names = Names(database, base)
     catalog = Catalog(names, settings.home, engine, metrics, settings.max_cpu_loras)
+    prover = Prover(Echo(engine), catalog, database, metrics)
     house = House(
         settings=settings,
         database=database,
@@ -51,7 +54,8 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
         doorkeeper=Doorkeeper(database),
         names=names,
         catalog=catalog,
-        keeper=Keeper(engine, catalog, database, metrics, settings.engine_hang_seconds),
+        prover=prover,
+        keeper=Keeper(engine, catalog, prover, database, metrics, settings.engine_hang_seconds),
         metrics=metrics,
         salts=Salts(),
         shadows=Shadows(engine, catalog, metrics),
@@ -76,7 +80,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     house: House = app.state.house
     tasks = [
         asyncio.create_task(house.keeper.run()),
-        asyncio.create_task(follow(house.database, house.blobs, house.catalog)),
+        asyncio.create_task(follow(house.database, house.blobs, house.catalog, house.prover)),
     ]
     try:
         yield
@@ -87,3 +91,4 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
+        await house.prover.stop()

@@ -21,8 +21,8 @@ from starlette.concurrency import run_in_threadpool
 from adapters import publish
 from adapters.content import content_digest
 from adapters.manifest import WEIGHTS
-from server.engine.base import AdapterRefused, Engine, RequestRefused, Version
-from server.errors import INVALID
+from server.engine.base import AdapterRefused, Engine, Version
+from server.errors import unusable
 from server.metrics import Metrics
 from server.names import Names
 
@@ -75,11 +75,17 @@ class Catalog:
         if meaning.previous is not None and meaning.previous.name in self._residents:
             self._residents.move_to_end(meaning.previous.name)
         version = meaning.answering(key)
+        async with self.hold(version):
+            yield Chosen(version, meaning.shadow if version == meaning.live else None)
+
+    @asynccontextmanager
+    async def hold(self, version: Version) -> AsyncIterator[None]:
+        """The version in the engine, pinned there for the block. Raises as `acquire` does."""
         resident = await self._resident(version)
         resident.pins += 1
         try:
             await asyncio.shield(resident.loading)
-            yield Chosen(version, meaning.shadow if version == meaning.live else None)
+            yield
         finally:
             resident.pins -= 1
             if resident.doomed and not resident.pins:
@@ -115,7 +121,7 @@ class Catalog:
         if known is None:
             until, why = self._refused.get(version.name, (0.0, ""))
             if time.monotonic() < until:
-                raise _gone(version, why)
+                raise unusable(version.name, why)
             known = Resident(version, asyncio.create_task(self._load(version)))
             known.loading.add_done_callback(_seen)
             self._residents[version.name] = known
@@ -141,7 +147,7 @@ class Catalog:
                 raise
             self._refused = {n: r for n, r in self._refused.items() if r[0] > time.monotonic()}
             self._refused[version.name] = time.monotonic() + REFUSED_SECONDS, str(error)
-            raise _gone(version, str(error)) from error
+            raise unusable(version.name, str(error)) from error
         self._make_room()
         self.metrics.resident.set(len(self._residents))
 
@@ -175,11 +181,6 @@ def _damage(path: Path, sha256: str) -> str | None:
     except OSError as error:
         return f"its files cannot be read on the server's disk ({error.strerror})"
     return None if whole else "its files have changed on the server's disk since it was published"
-
-
-def _gone(version: Version, why: str) -> RequestRefused:
-    message = f"The model `{version.name}` cannot be served: {why}. Use another version."
-    return RequestRefused(410, message, type=INVALID, param="model", code="version_unusable")
 
 
 def _seen(task: asyncio.Task[None]) -> None:

@@ -47,6 +47,12 @@ def unknown_model(model: str) -> RequestRefused:
     return RequestRefused(404, message, type=INVALID, param="model", code="model_not_found")
 
 
+def unusable(version: str, why: str) -> RequestRefused:
+    """410: it is there, and no engine may answer with it."""
+    message = f"The model `{version}` cannot be served: {why}. Use another version."
+    return RequestRefused(410, message, type=INVALID, param="model", code="version_unusable")
+
+
 def too_large(limit: int) -> RequestRefused:
     message = f"The request body is larger than {limit} bytes; send less."
     return RequestRefused(413, message, type=INVALID, code="request_too_large")

@@ -1,5 +1,5 @@
-"""Watches the rows for what others did: names are looked up anew, what will answer is loaded, deleted
-versions leave.
+"""Watches the rows for what others did: names are looked up anew, what will answer is loaded and proven,
+deleted versions leave.
 
 Nothing is pushed to a server; it looks every SECONDS, and so serves a publication well within a second.
 """
@@ -22,6 +22,7 @@ from records.models import Audit, Rollout
 from records.models import Version as Row
 from server.catalog import Catalog
 from server.engine.base import EngineUnavailable, RequestRefused
+from server.prover import Prover
 from server.sweep import sweep
 
 SECONDS = 0.25
@@ -40,13 +41,14 @@ class Stamp(NamedTuple):
     audit: int  # the newest row; from here on the audit says what to load ahead
 
 
-async def follow(database: Database, blobs: Blobs, catalog: Catalog) -> None:
+async def follow(database: Database, blobs: Blobs, catalog: Catalog, prover: Prover) -> None:
     """Until cancelled. A database that fails for a while leaves the last known names in force."""
     known, swept = await run_in_threadpool(_stamp, database), time.monotonic()
     while True:
         await asyncio.sleep(SECONDS)
         try:
             now = await run_in_threadpool(_stamp, database)
+            prover.begin(await run_in_threadpool(prover.waiting))
             if now != known:
                 newer, gone = await run_in_threadpool(_changes, database, known, catalog)
                 await _preload(catalog, newer)

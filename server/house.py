@@ -18,6 +18,7 @@ from server.engine.base import Engine
 from server.keeper import Keeper
 from server.metrics import Metrics
 from server.names import Names
+from server.prover import Prover
 from server.salts import Salts
 from server.shadow import Shadows
 
@@ -32,6 +33,7 @@ class House:
     doorkeeper: Doorkeeper
     names: Names
     catalog: Catalog
+    prover: Prover
     keeper: Keeper
     metrics: Metrics
     salts: Salts

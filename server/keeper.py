@@ -19,6 +19,7 @@ from records.database import Database
 from server.catalog import Catalog
 from server.engine.base import Engine, EngineUnavailable, Kind, RequestRefused, Version
 from server.metrics import Metrics
+from server.prover import Prover
 
 CANARY_SECONDS = 10.0
 CANARY: dict[str, Any] = {
@@ -37,9 +38,16 @@ class Hung(EngineUnavailable):
 
 class Keeper:
     def __init__(
-        self, engine: Engine, catalog: Catalog, database: Database, metrics: Metrics, hang_seconds: float
+        self,
+        engine: Engine,
+        catalog: Catalog,
+        prover: Prover,
+        database: Database,
+        metrics: Metrics,
+        hang_seconds: float,
     ) -> None:
-        self._engine, self._catalog, self._database, self._metrics = engine, catalog, database, metrics
+        self._engine, self._catalog, self._prover = engine, catalog, prover
+        self._database, self._metrics = database, metrics
         self._hang_seconds = hang_seconds
         self._suspected = asyncio.Event()
         self.ready = False
@@ -86,6 +94,7 @@ class Keeper:
             self.reason = f"The engine runs but does not chat: {error}"
             log.error(self.reason)
             return
+        await self._prover.before_ready()
         self.ready, self.reason = True, "Chat works."
         self._metrics.engine_up.set(1)
         log.info("Ready with %d versions", len(wanted))

@@ -89,6 +89,11 @@ class Metrics:
             "chorus_versions_quarantined", "Loads refused as files were missing or changed.", registry=own
         )
         self.load_seconds = Histogram("chorus_adapter_load_seconds", "Time of one load.", registry=own)
+        verdicts = Counter("chorus_versions_proved", "Proofs of versions.", ("result",), registry=own)
+        self.proved = {result: verdicts.labels(result) for result in ("proved", "refuted", "failed")}
+        self.proof_seconds = Histogram(
+            "chorus_proof_seconds", "Time of one proof, with the load where it was cold.", registry=own
+        )
         self.resident = Gauge("chorus_resident_versions", "Versions held by the engine.", registry=own)
         mirrored = Counter("chorus_shadow_requests", "Requests mirrored.", ("result",), registry=own)
         self.mirrored = {result: mirrored.labels(result) for result in ("ok", "failed", "skipped")}

@@ -99,6 +99,7 @@ def brand(row: Rollout) -> Shape:
         "candidate": row.candidate,
         "share": row.share,
         "shadow": row.shadow,
+        "pending": row.pending,
         "paused": row.paused,
         "generation": row.generation,
         "updated_at": row.updated_at,

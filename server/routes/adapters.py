@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,40 +14,46 @@ from starlette.concurrency import run_in_threadpool
 from adapters import imported
 from adapters.imported import Imported, NotImported, Ready
 from adapters.manifest import CONFIG, WEIGHTS
+from adapters.proof import Verdict
 from adapters.refused import Code, Refused
 from records.audit import By
 from server.auth import CurrentActor, CurrentTenant
-from server.engine.base import EngineUnavailable, Version
+from server.engine.base import RequestRefused, Version
 from server.errors import invalid, unavailable
 from server.house import Here, House
 from server.upload import Form, read_form
 
 NEEDED = {"brand", "config", "weights"}
 FILES = {"config": CONFIG, "weights": WEIGHTS}
-LOAD_SECONDS = (
-    5.0  # how long a promotion waits for the engine to have the version; then it is made all the same
-)
 
 router = APIRouter(prefix="/adapters")
 
 
 @router.post("")
 async def create(request: Request, tenant: CurrentTenant, by: CurrentActor, house: Here) -> JSONResponse:
-    """Receive, repair, check, store; load it first where it will answer for the brand; then record it."""
+    """Receive, repair, check, store; let the engine prove it; then record it."""
     async with contextmanager_in_threadpool(imported.workplace(house.settings.home)) as received:
         brand, promote = await _receive(request, received)
         await run_in_threadpool(_check_target, house, tenant, brand)
         ready = await anyio.to_thread.run_sync(_prepare, house, received, limiter=house.heavy)
-    if promote:
-        with suppress(
-            EngineUnavailable, TimeoutError
-        ):  # as with brands, which change while the engine is down
-            version = Version(ready.name(tenant, brand), ready.sha256)
-            await asyncio.wait_for(house.catalog.preload(version), LOAD_SECONDS)
-    record = partial(_record, house, ready, tenant=tenant, brand=brand, promote=promote, by=by)
+    verdict = await _prove(house, Version(ready.name(tenant, brand), ready.sha256), promote)
+    record = partial(
+        _record, house, ready, tenant=tenant, brand=brand, promote=promote, by=by, verdict=verdict
+    )
     done = await run_in_threadpool(record)
     house.names.invalidate()
     return JSONResponse(done.shown())
+
+
+async def _prove(house: House, version: Version, promote: bool) -> Verdict | None:
+    """None when it is proven already or, unless it is to be promoted now, when the engine cannot tell now.
+    Raises RolloutRefused, RequestRefused."""
+    try:
+        return await house.prover.on_call(version)
+    except RequestRefused as refused:
+        if promote or refused.status != 503:
+            raise
+        return None
 
 
 async def _receive(request: Request, folder: Path) -> tuple[str, bool]:
@@ -87,12 +91,14 @@ def _prepare(house: House, folder: Path) -> Ready:
         raise invalid(refused.message, param, refused.code) from None
 
 
-def _record(house: House, ready: Ready, *, tenant: str, brand: str, promote: bool, by: By) -> Imported:
+def _record(
+    house: House, ready: Ready, *, tenant: str, brand: str, promote: bool, by: By, verdict: Verdict | None
+) -> Imported:
     with house.database.write() as session:
         try:
             return imported.record(
                 session, house.settings.home, ready, house.base,
-                tenant=tenant, brand=brand, promote=promote, by=by,
+                tenant=tenant, brand=brand, promote=promote, by=by, verdict=verdict,
             )  # fmt: skip
         except NotImported as error:
             raise invalid(str(error), error.param, "invalid_value") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
@@ -50,11 +50,14 @@ async def change(
 ) -> JSONResponse:
     """One change, in one transaction with its audit row; on this server it is in force on return.
 
-    A version that is about to get requests is loaded first: where that fails nothing is changed.
+    A version that is about to get requests is loaded first, and proven where it is to answer: where that
+    fails nothing is changed.
     """
     asked = brand_request.parse(await json_object(request))
-    for name in await run_in_threadpool(_rehearse, house, tenant, brand, asked, by):
+    for name, answers in await run_in_threadpool(_rehearse, house, tenant, brand, asked, by):
         version = (await house.names.of(tenant, name)).live
+        if answers:
+            await house.prover.on_call(version)
         with suppress(EngineUnavailable, TimeoutError):  # brands can be changed while the engine is down
             await asyncio.wait_for(house.catalog.preload(version), LOAD_SECONDS)
     row = await run_in_threadpool(_change, house, tenant, brand, asked, by)
@@ -84,14 +87,23 @@ def _get(session: Session, house: House, tenant: str, brand: str, *, lock: bool 
     return row
 
 
-def _rehearse(house: House, tenant: str, brand: str, asked: BrandRequest, by: By) -> set[str]:
-    """The versions that would newly get requests; nothing is written. Raises RolloutRefused."""
+def _rehearse(house: House, tenant: str, brand: str, asked: BrandRequest, by: By) -> set[tuple[str, bool]]:
+    """The versions that would newly get requests, and whether clients would get their answers; nothing is
+    written. Raises RolloutRefused."""
     with house.database.read() as session:
         row = _get(session, house, tenant, brand)
         before = rollout.state(row)
         after = rollout.state(asked.apply(session, row, by))
-    changed = {after[part] for part in rollout.ANSWERING if after[part] != before[part]}
-    return changed - {None}
+    promoted = {(after["pending"], True)} if asked.action == "promote" else set()
+    return {
+        (name, answers) for name, answers in (_get_requests(after) - _get_requests(before)) | promoted if name
+    }
+
+
+def _get_requests(state: dict[str, Any]) -> set[tuple[str | None, bool]]:
+    """The versions of a rollout to which requests go, and whether their answers reach clients."""
+    candidate = state["candidate"] if state["share"] > 0 else None
+    return {(state["live"], True), (candidate, True), (state["shadow"], False)}
 
 
 def _change(house: House, tenant: str, brand: str, asked: BrandRequest, by: By) -> Rollout:

@@ -30,7 +30,8 @@ def list_models(tenant: CurrentTenant, house: Here) -> JSONResponse:
     with house.database.read() as session:
         rows = [row for row in resolve.versions_of(session, tenant) if house.names.serves(row)]
         live = {row.live for row in rollout.of(session, tenant, house.base.slug)}
-    answering = {row.brand: row for row in rows if row.step is None and row.brand}
+    finals = [row for row in rows if row.step is None and row.refuted is None]
+    answering = {row.brand: row for row in finals if row.brand}
     answering |= {row.brand: row for row in rows if row.name in live}
     brands = [shapes.model(brand, row.created_at, tenant) for brand, row in answering.items()]
     return JSONResponse({"object": "list", "data": [_base(house), *brands, *map(shapes.version, rows)]})
@@ -70,6 +71,7 @@ def _mark_deleted(house: House, tenant: str, model: str, by: By) -> None:
         if row is not None:
             rollout.release(session, row, by)
             row.deleted_at = int(time.time())
+            row.proof = None  # it quotes what the tenant trained on
             was = {"sha256": row.sha256, "job_id": row.job_id}
             audit.note(session, by, tenant, "delete", f"version:{row.name}", before=was, after=None)
         elif resolve.version_for(session, tenant, model, house.base) is not None:

@@ -71,12 +71,17 @@ def publish_one(database: Database, tmp_path: Path) -> Publish:
     seeds = iter(range(1000))
 
     def publish_it(
-        brand: str = "luxe", tenant: str = "acme", checkpoint: bool = False, **given: Any
+        brand: str = "luxe",
+        tenant: str = "acme",
+        checkpoint: bool = False,
+        proved: bool = True,
+        **given: Any,
     ) -> Version:
         made = manifest(**{"seed": next(seeds), "job_id": f"ftjob-{tenant}", **given})
         sha256 = publish.store(tmp_path, draft(tmp_path), made)
         with database.write() as session:
             row = publish.record(session, made, sha256, tenant=tenant, brand=brand, checkpoint=checkpoint)
+            row.proved_at = 1 if proved else None
             if not checkpoint:
                 rollout.arrived(session, row, By(f"job:{made.job_id}"))
             return row

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from adapters import publish, rollout
+from adapters import proving, publish, rollout
+from adapters.proof import Verdict
 from adapters.rollout import RolloutRefused
 from records.audit import By
 from records.database import Database
@@ -32,38 +33,36 @@ class Machine(RuleBasedStateMachine):
         self.brand, self.names = f"b{next(NUMBERS)}", list[str]()
         self.state: dict[str, Any] = dict.fromkeys(rollout.STATE)
         self.state |= {"share": 0.0, "paused": False}
-        self.changes = 0
-        self.arrive(checkpoint=False)
+        self.changes, self.proved, self.refuted = 0, set[str](), set[str]()
+        self.arrive(checkpoint=False, proved=True)
 
-    @rule(checkpoint=st.booleans())
-    def arrive(self, checkpoint: bool) -> None:
+    @rule(checkpoint=st.booleans(), proved=st.booleans())
+    def arrive(self, checkpoint: bool, proved: bool) -> None:
         sha256 = f"{next(NUMBERS):064x}"[::-1]
         with self.database.write() as session:
             version = publish.record(
                 session, manifest(), sha256, tenant="acme", brand=self.brand, checkpoint=checkpoint
             )
+            version.proved_at = 1 if proved else None
             self.names.append(version.name)
+            self.proved |= {version.name} if proved else set()
             if not checkpoint:
                 rollout.arrived(session, version, BY)
         if not checkpoint:
             new = version.name
-            self.expect(
-                {"candidate": new, "share": 0.0}
-                if self.state["paused"]
-                else {"live": new, "previous": self.state["live"]}
-            )
+            self.expect({"candidate": new, "share": 0.0} if self.state["paused"] else self.goes_live(new))
 
     @rule(pick=st.none() | picks)
     def promote(self, pick: int | None) -> None:
         name = self.named(pick) or self.state["candidate"]
-        same = name == self.state["live"]
-        previous = self.state["previous"] if same else self.state["live"]
-        self.change(name is not None, {"live": name, "previous": previous}, rollout.promote, self.named(pick))
+        fine = name is not None and name not in self.refuted
+        self.change(fine, self.goes_live(name), rollout.promote, self.named(pick))
 
     @rule()
     def roll_back(self) -> None:
         live, previous = self.state["live"], self.state["previous"]
-        self.change(previous is not None, {"live": previous, "previous": live}, rollout.rollback)
+        after = {"live": previous, "previous": live, "pending": None}
+        self.change(previous is not None, after, rollout.rollback)
 
     @rule(pick=st.none() | picks, share=st.none() | st.sampled_from([0.0, 0.1, 1.0, 2.0]))
     def canary(self, pick: int | None, share: float | None) -> None:
@@ -72,18 +71,37 @@ class Machine(RuleBasedStateMachine):
             self.change(True, {"candidate": None}, rollout.canary, None, None)
             return
         wanted = name or self.state["candidate"]
-        fine = share in (0.0, 0.1, 1.0) and wanted not in (None, self.state["live"])
+        fine = share in (0.0, 0.1, 1.0) and wanted not in (None, self.state["live"], *self.refuted)
         self.change(fine, {"candidate": wanted, "share": share}, rollout.canary, name, share)
 
     @rule(pick=st.none() | picks)
     def shadow(self, pick: int | None) -> None:
         name = self.named(pick)
-        fine = name is None or name != self.state["live"]
+        fine = name is None or (name != self.state["live"] and name not in self.refuted)
         self.change(fine, {"shadow": name}, rollout.shadow, name)
 
     @rule(paused=st.booleans())
     def pause_or_resume(self, paused: bool) -> None:
-        self.change(True, {"paused": paused}, rollout.pause if paused else rollout.resume)
+        waited = self.state["pending"] if paused else None
+        waits = {"candidate": waited, "share": 0.0, "pending": None} if waited else {}
+        self.change(True, {"paused": paused, **waits}, rollout.pause if paused else rollout.resume)
+
+    @rule(pick=picks, holds=st.booleans(), again=st.booleans())
+    def prove(self, pick: int, holds: bool, again: bool) -> None:
+        """By one server, or by two that come to the same."""
+        name, known = self.named(pick), self.proved | self.refuted
+        assert name is not None
+        verdict = Verdict(None if holds else "it does not", {"tokens": 1})
+        for nth in range(1 + again):
+            with self.database.write() as session:
+                assert proving.settle(session, name, verdict, BY) == (name not in known and nth == 0)
+        if name not in known:
+            (self.proved if holds else self.refuted).add(name)
+            parts = [part for part in ("pending", "candidate", "shadow") if self.state[part] == name]
+            if not holds:
+                self.expect(dict.fromkeys(parts))
+            elif "pending" in parts:
+                self.expect(self.goes_live(name))
 
     @rule(pick=picks)
     def delete(self, pick: int) -> None:
@@ -96,8 +114,7 @@ class Machine(RuleBasedStateMachine):
                 version.deleted_at = 1
             assert not used
             self.names.remove(name)
-            if name == self.state["previous"]:
-                self.expect({"previous": None})
+            self.expect({part: None for part in ("previous", "pending") if name == self.state[part]})
         except RolloutRefused:
             assert used
 
@@ -108,8 +125,12 @@ class Machine(RuleBasedStateMachine):
         assert rollout.state(row) == self.state
         assert row.generation == self.changes
         assert row.live in self.names
-        assert row.live not in (row.previous, row.candidate, row.shadow)
-        assert {row.previous, row.candidate, row.shadow} <= {*self.names, None}
+        assert row.live in self.proved
+        assert row.live not in (row.previous, row.candidate, row.shadow, row.pending)
+        others = {row.previous, row.candidate, row.shadow, row.pending}
+        assert others <= {*self.names, None}
+        assert not others & self.refuted
+        assert row.pending not in self.proved
         assert row.candidate is not None or row.share == 0
 
     @invariant()
@@ -120,6 +141,17 @@ class Machine(RuleBasedStateMachine):
         assert len(rows) == self.changes
         assert [row.before for row in rows] == [None, *(row.after for row in rows[:-1])]
         assert rows[-1].after == self.state
+
+    def goes_live(self, name: str | None) -> dict[str, Any]:
+        """What is so when the version goes live, or when it waits for its proof."""
+        if name not in self.proved:
+            return {"pending": name}
+        same = name == self.state["live"]
+        return {
+            "live": name,
+            "previous": self.state["previous"] if same else self.state["live"],
+            "pending": None,
+        }
 
     def named(self, pick: int | None) -> str | None:
         return None if pick is None else self.names[pick % len(self.names)]

@@ -9,8 +9,11 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from adapters import proving
+from adapters.proof import Verdict
 from bench.adapters import random_adapter
 from records import tenants
+from records.audit import By
 from records.database import Database
 from records.settings import Settings
 from tests.adapters.spoil import config, flip, renamed
@@ -78,6 +81,14 @@ def take_in(adapter: Path, *options: str, cwd: Path) -> CompletedProcess[str]:
     return chorus("adapters", "import", str(adapter), *target, *options, cwd=cwd)
 
 
+def prove(home: Path, name: str, problem: str | None = None) -> None:
+    """What a server does once it sees the version."""
+    database = Database(Settings(home=home).url)
+    with database.write() as session:
+        assert proving.settle(session, name, Verdict(problem, {"tokens": 1}), By("server"))
+    database.close()
+
+
 def test_an_import_prints_its_name_and_what_was_repaired(adapter: Path, home: Path, tmp_path: Path) -> None:
     renamed(lambda name: name.removeprefix("base_model.model."))(adapter)
     done = take_in(adapter, cwd=tmp_path)
@@ -85,9 +96,9 @@ def test_an_import_prints_its_name_and_what_was_repaired(adapter: Path, home: Pa
     name, repair, live = done.stdout.splitlines()
     assert name.startswith("ft:tiny:acme:luxe:")
     assert repair.startswith("repaired: 70 tensor names had another beginning")
-    assert live == "It is live for brand 'luxe'."
+    assert live == "It goes live for brand 'luxe' once a server has proven it."
     said = json.loads(take_in(adapter, "--json", cwd=tmp_path).stdout)
-    assert (said["imported"], said["id"], said["live"]) == (True, name, True)
+    assert (said["imported"], said["id"], said["live"], said["pending"]) == (True, name, False, True)
     assert said["repairs"] == [repair.removeprefix("repaired: ")]
 
 
@@ -100,7 +111,19 @@ def test_an_import_says_how_to_promote_it(adapter: Path, home: Path, tmp_path: P
     assert name in found[1]
     done = chorus(*found[1].split(), "--home", "home", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "It is live for brand 'luxe'." in take_in(adapter, "--promote", cwd=tmp_path).stdout
+    assert "It goes live for brand 'luxe'" in take_in(adapter, "--promote", cwd=tmp_path).stdout
+    prove(home, name)
+    assert "It is live for brand 'luxe'." in take_in(other, "--promote", cwd=tmp_path).stdout
+
+
+def test_an_import_that_an_engine_has_refuted_is_refused_with_a_sentence(
+    adapter: Path, home: Path, tmp_path: Path
+) -> None:
+    name, _ = take_in(adapter, cwd=tmp_path).stdout.splitlines()
+    prove(home, name, problem="the engine answers as without it")
+    done = take_in(adapter, "--promote", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the engine answers as without it. Use another version." in " ".join(done.stderr.split())
 
 
 def test_an_import_that_is_refused_has_its_code(adapter: Path, home: Path, tmp_path: Path) -> None:

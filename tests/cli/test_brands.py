@@ -27,10 +27,10 @@ class Shell:
             tenants.create(session, "acme")
         self.names = [self.publish(digest * 8) for digest in "abc"]
 
-    def publish(self, digest: str, base: str = "tiny") -> str:
+    def publish(self, digest: str, base: str = "tiny", proved: bool = True) -> str:
         row = Version(
             name=f"ft:{base}:acme:luxe:{digest}", tenant="acme", brand="luxe", base=base, sha256=digest,
-            created_at=1, manifest={},
+            created_at=1, manifest={}, proved_at=1 if proved else None,
         )  # fmt: skip
         with self.database.write() as session:
             session.add(row)
@@ -92,6 +92,21 @@ def test_list_and_show_tell_what_answers_and_what_was_changed(shell: Shell) -> N
     shown = shell("show", "luxe").stdout
     for text in (*shell.names, "10% of the requests", "canary", "arrived", "job:x"):
         assert text in shown
+
+
+def test_what_is_not_proven_waits_for_a_server_and_the_command_says_so(shell: Shell) -> None:
+    *_, live = shell.names
+    new = shell.publish("d" * 8, proved=False)
+    assert (shell.row().live, shell.row().pending) == (live, new)
+    assert "cccccccc (soon dddddddd)" in shell("list").stdout
+    shell("rollback", "luxe")
+    done = shell("promote", "luxe", new)
+    assert done.exit_code == 0
+    assert f"{new} is not proven yet: until a server that serves tiny has done that" in done.stdout
+    assert "pending" in shell("show", "luxe").stdout
+    assert "is not proven yet" in shell("canary", "luxe", new, "--share", "0.5").stdout
+    shell("canary", "luxe")
+    assert "not proven" not in shell("promote", "luxe", shell.names[0]).stdout
 
 
 def test_a_change_that_is_not_allowed_ends_with_a_sentence_and_changes_nothing(shell: Shell) -> None:

@@ -20,6 +20,8 @@ from openai import OpenAI
 from adapters import publish, rollout
 from adapters.base import Base
 from adapters.manifest import CONFIG, WEIGHTS, Manifest
+from adapters.proof import Proof
+from adapters.reference import Reference
 from records import jobs, tenants
 from records.audit import By
 from records.database import Database
@@ -90,9 +92,19 @@ class Running:
             return row.id
 
     def publish(
-        self, brand: str, tenant: str = "acme", seed: int = 0, step: int | None = None, **manifest: Any
+        self,
+        brand: str,
+        tenant: str = "acme",
+        seed: int = 0,
+        step: int | None = None,
+        proof: Callable[[str], Proof | None] | None = None,
+        **manifest: Any,
     ) -> str:
-        """A version as the worker would publish it: folder first, then its row; gives back its name."""
+        """A version as the worker would publish it: folder first, then its row; gives back its name.
+
+        It goes live at once, as if it had been proven; with `proof`, which makes the trainer's figures of a
+        name, only when a server has proven it.
+        """
         job_id = self.job(brand, tenant)
         given = {**manifest_of(self.house.base), "job_id": job_id, "seed": seed, **manifest}
         made = Manifest(**given, step=10 if step is None else step)
@@ -102,10 +114,13 @@ class Running:
         (draft / CONFIG).write_text("{}")
         (draft / WEIGHTS).write_bytes(brand.encode())
         sha256 = publish.store(home, draft, made)
+        kept = proof(str(Reference(made.base, tenant, brand, sha256, step))) if proof else None
         with self.house.database.write() as session:
             row = publish.record(
-                session, made, sha256, tenant=tenant, brand=brand, checkpoint=step is not None
-            )
+                session, made, sha256, tenant=tenant, brand=brand, checkpoint=step is not None,
+                proof=kept.model_dump() if kept else None,
+            )  # fmt: skip
+            row.proved_at = None if proof else 1
             if step is None:
                 rollout.arrived(session, row, By(f"job:{job_id}"))
             return row.name

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from adapters import rollout
+from adapters import proving, rollout
+from adapters.proof import Verdict
 from records import jobs
 from records.audit import By
 from records.models import Audit
@@ -50,19 +51,29 @@ def finish(place: Place, step: int) -> tuple[str, str]:
     return job_id, journal.succeed(saved(job_id, step), b"step\n", place.settings.home, 12)
 
 
-def test_a_finished_jobs_version_is_live_and_the_audit_names_the_job(place: Place) -> None:
-    (_, first), (job_id, second) = finish(place, 5), finish(place, 6)
+def prove(place: Place, name: str) -> None:
+    with place.database.write() as session:
+        assert proving.settle(session, name, Verdict(None, {"tokens": 1}), By("server"))
+
+
+def test_a_finished_jobs_version_goes_live_once_it_is_proven_and_the_audit_names_the_job(
+    place: Place,
+) -> None:
+    _, first = finish(place, 5)
+    prove(place, first)
+    job_id, second = finish(place, 6)
     with place.database.read() as session:
         row = rollout.find(session, "acme", "luxe", "small")
         newest = session.query(Audit).order_by(Audit.seq.desc()).first()
     assert row is not None
     assert newest is not None
-    assert (row.live, row.previous) == (second, first)
+    assert (row.live, row.pending) == (first, second)
     assert (newest.action, newest.actor) == ("arrived", f"job:{job_id}")
 
 
 def test_a_version_for_a_paused_brand_waits_and_the_job_says_so(place: Place) -> None:
     _, first = finish(place, 5)
+    prove(place, first)
     with place.database.write() as session:
         row = rollout.find(session, "acme", "luxe", "small")
         assert row is not None

@@ -26,6 +26,7 @@ from server.engine.fake import FakeEngine
 from tests.adapters.bad_adapters import BAD, good, make
 from tests.adapters.spoil import config, each, renamed
 from tests.server.conftest import Running, Stage, a_base, until
+from tests.server.proofs import Bare
 
 HELLO: Any = [{"role": "user", "content": "hello there"}]
 ROUTE = "/v1/adapters"
@@ -91,7 +92,7 @@ def test_an_adapter_that_is_sent_answers_under_its_own_name_and_its_brands(
     name = shown.pop("id")
     assert name.startswith("ft:tiny:acme:luxe:")
     assert shown == {
-        "object": "adapter", "brand": "luxe", "base": "tiny", "rank": 8, "live": True,
+        "object": "adapter", "brand": "luxe", "base": "tiny", "rank": 8, "live": True, "pending": False,
         "repairs": [], "warnings": [],
     }  # fmt: skip
     assert answering(server, name) == answering(server) == name
@@ -276,9 +277,42 @@ def test_a_promotion_that_the_engine_cannot_serve_changes_nothing(
     assert server.client().models.list().data[1:] == []
 
 
-def test_an_import_works_while_the_engine_is_down(serve: Stage, tmp_path: Path, adapter: Path) -> None:
-    server = serve(FakeEngine(start_seconds=60), ready=False, base=with_layers(tmp_path))
-    assert taken_in(server, adapter, promote="true")["live"] is True
+def test_while_the_engine_is_down_an_import_waits_for_its_proof_and_is_not_promoted(
+    serve: Stage, tmp_path: Path, adapter: Path
+) -> None:
+    down = serve(FakeEngine(start_seconds=60), ready=False, base=with_layers(tmp_path))
+    refused = send(down, adapter, promote="true")
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) > 0
+    assert down.client().models.list().data[1:] == [], "nothing was kept"
+    shown = taken_in(down, adapter)
+    assert (shown["live"], shown["pending"]) == (False, True)
+    up = serve(base=with_layers(tmp_path))
+    assert answering(up) == shown["id"]
+
+
+@pytest.mark.parametrize("promote", ["true", "false"])
+def test_an_import_that_the_engine_does_not_apply_is_refused_and_not_kept(
+    serve: Stage, tmp_path: Path, adapter: Path, promote: str
+) -> None:
+    server = serve(Bare(), base=with_layers(tmp_path))
+    answer = send(server, adapter, promote=promote)
+    assert error(answer, 409)[1] == "version_refuted"
+    assert "the engine answers as without it" in answer.json()["error"]["message"]
+    assert server.client().models.list().data[1:] == []
+    assert server.http().get("/v1/brands/luxe").status_code == 404
+
+
+def test_the_proof_of_an_import_is_in_the_audit(server: Running, adapter: Path) -> None:
+    name = taken_in(server, adapter)["id"]
+    with server.house.database.read() as session:
+        row = session.query(Audit).filter(Audit.action == "proved").one()
+        proved_at = session.query(Version.proved_at).filter(Version.name == name).scalar()
+    assert row.object == f"version:{name}"
+    assert row.actor in server.keys["acme"]
+    assert row.after is not None
+    assert row.after["effect"] > 0
+    assert proved_at is not None
 
 
 def test_an_import_is_resident_before_anybody_asks(server: Running, adapter: Path) -> None:

@@ -52,7 +52,8 @@ def test_a_brand_shows_all_of_its_rollout(server: Running) -> None:
     assert shown.pop("updated_at") > 0
     assert shown == {
         "id": "luxe", "object": "brand", "base": "tiny", "live": second, "previous": first,
-        "candidate": None, "share": 0.0, "shadow": None, "paused": False, "generation": 2, "mirrored": None,
+        "candidate": None, "share": 0.0, "shadow": None, "pending": None, "paused": False, "generation": 2,
+        "mirrored": None,
     }  # fmt: skip
 
 
