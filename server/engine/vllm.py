@@ -53,7 +53,7 @@ class VllmEngine:
             # Shielded: a thread cannot be cancelled, so `stop` has to know whether it still runs.
             self._client, arguments = await asyncio.shield(self._launching)
             self._handlers = await _handlers(self._client, arguments)
-            # As vLLM's own server does: else each full collection walks all that vLLM imported, and streams wait.
+            # As vLLM's own server does: else streams wait while a collection walks all that vLLM imported.
             gc.collect()
             gc.freeze()
         except Exception as error:
