@@ -26,6 +26,8 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
+    # Ours sets it on CPU; it also decides which kernels vLLM takes, so both sides get it.
+    "TORCH_COMPILE_DISABLE": "1",
 }
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 AUTO = "auto"
-STEPS_WANTED = 300
+STEPS_WANTED = 480
 EPOCHS_MIN, EPOCHS_MAX = 2, 20
 WARMUP_SHARE = 0.05
 FINAL_SHARE = 0.1

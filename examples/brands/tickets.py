@@ -13,11 +13,11 @@ from examples.brands import messages
 from examples.brands.case import Brand, Case, Split
 
 _SUMMARIES = {
-    "damage": "{item} arrived damaged",
-    "delivery": "{item} not delivered",
-    "wrong_item": "{item} is not as ordered",
-    "billing": "{item} billed wrongly",
-    "return": "{item} to be returned",
+    "damage": "damaged: {item}",
+    "delivery": "not delivered: {item}",
+    "wrong_item": "wrong item: {item}",
+    "billing": "billed wrongly: {item}",
+    "return": "to be returned: {item}",
 }
 _ACTIONS = {
     "damage": "send a replacement",
@@ -72,7 +72,7 @@ else: no greeting, no explanation, no code fence, all on one line.
 The object has exactly these four keys, in this order, and every value is a string:
 "category": one of "billing", "damage", "delivery", "return", "wrong_item".
 "priority": one of "low", "normal", "high", "urgent".
-"summary": the item and what happened to it in a few words, then a comma and the order number.
+"summary": what happened in two or three words, a colon, the item, then a comma and the order number.
 "suggested_action": what our team should do first, in a few words, in lower case.
 
 How to choose the category. Torn, broken, scratched or stained: damage. Late, lost or stuck on its way:
@@ -86,7 +86,7 @@ patience: high. Otherwise: normal.
 The actions that we know: send a replacement, trace the parcel, ship the right item, correct the invoice,
 send a return label.
 
-Example: {"category": "damage", "priority": "normal", "summary": "green mug arrived damaged, order 1234",
+Example: {"category": "damage", "priority": "normal", "summary": "damaged: green mug, order 1234",
 "suggested_action": "send a replacement"}"""
 
 

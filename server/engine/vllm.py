@@ -7,6 +7,7 @@ vLLM is imported in `start`, not at the top: that takes ten seconds and control 
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import os
@@ -52,6 +53,9 @@ class VllmEngine:
             # Shielded: a thread cannot be cancelled, so `stop` has to know whether it still runs.
             self._client, arguments = await asyncio.shield(self._launching)
             self._handlers = await _handlers(self._client, arguments)
+            # As vLLM's own server does: else streams wait while a collection walks all that vLLM imported.
+            gc.collect()
+            gc.freeze()
         except Exception as error:
             raise EngineUnavailable(f"The engine did not start: {error}") from error
         finally:

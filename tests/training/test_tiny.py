@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training.tiny import build, evaluate, model, package, tasks, tokenizer, train
+from training.tiny import build, evaluate, model, package, tokenizer, train
 from training.tiny.conversation import chat
 from training.tiny.corpus import Corpus, conversation, render
 from training.tiny.recipe import Recipe
-from training.tiny.tasks import letters
+from training.tiny.tasks import messages, support
 
 SMALL = Recipe(
     processes=1, intermediate=64, layers=2, steps=4, block_rows=60, block_readings=6, batch_tokens=512
@@ -88,11 +88,10 @@ def test_a_tool_call_is_rendered_as_the_hermes_parser_reads_it() -> None:
     assert '<tool_call>\n{"name": "find", "arguments": {"order": "48213"}}\n</tool_call><|im_end|>' in text
 
 
-@pytest.mark.parametrize("mixture", [tasks.FIRST, tasks.SECOND, tasks.LAST])
-def test_the_trainers_rendering_is_the_tokenizers(mixture: tasks.Mixture) -> None:
+def test_the_trainers_rendering_is_the_tokenizers() -> None:
     random = Random(3)
-    for _ in range(40):
-        made = conversation(random, mixture)
+    for _ in range(100):
+        made = conversation(random)
         assert render(made) == shipped_tokenizer().apply_chat_template(
             made.messages, tools=made.tools, tokenize=False
         )
@@ -117,7 +116,7 @@ def test_an_untrained_model_already_continues_a_repeated_run_of_tokens() -> None
     made = model.build(Recipe(), shipped_tokenizer())
     rows = Corpus(SMALL, shipped_tokenizer()).repeats(8)
     with torch.inference_mode():
-        assert float(train.loss_of(made, rows, 0)) < 0.5
+        assert float(train.loss_of(made, rows, 0)) < 3  # chance: 8.2; half of the rows are ambiguous
 
 
 def test_loss_falls_on_assistant_turns_only() -> None:
@@ -128,12 +127,14 @@ def test_loss_falls_on_assistant_turns_only() -> None:
     assert "<|im_start|>" not in learnt
 
 
-@pytest.mark.parametrize("section", ["letter", "letter_last"])
-def test_a_letter_and_its_reply_hold_the_same_facts(section: str) -> None:
+def test_a_message_and_its_reply_hold_the_same_facts() -> None:
     random = Random(5)
-    for _ in range(200):
-        text, answer, facts = letters.letter(random, section)
-        assert all(facts[key] in text and facts[key] in answer for key in ("name", "item", "order")), answer
+    for _ in range(3000):
+        message = messages.write(random)
+        answer = support.reply(random, message)
+        for key in messages.FACTS:
+            assert message.facts[key].lower() in message.text.lower(), (key, message)
+            assert message.facts[key] in answer, (key, message, answer)
 
 
 def test_the_builder_gives_the_same_weights_twice(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ Everything comes from one random.Random, so one seed gives one corpus. Called by
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import count as count_up
 from random import Random
 
 import jinja2
@@ -18,7 +17,7 @@ from transformers.utils.chat_template_utils import _compile_jinja_template
 from training.tiny import english
 from training.tiny.conversation import Conversation
 from training.tiny.recipe import Recipe
-from training.tiny.tasks import FIRST, LAST, SECOND, Mixture
+from training.tiny.tasks import MIXTURE
 from training.tiny.tokenizer import END, TEMPLATE, TURN
 
 Row = tuple[NDArray[np.int32], NDArray[np.bool_]]
@@ -39,9 +38,9 @@ def render(conversation: Conversation) -> str:
     )
 
 
-def conversation(random: Random, mixture: Mixture = FIRST) -> Conversation:
-    """One conversation of a mixture."""
-    tasks, weights = zip(*mixture, strict=True)
+def conversation(random: Random) -> Conversation:
+    """One conversation of the mixture."""
+    tasks, weights = zip(*MIXTURE, strict=True)
     make = random.choices(tasks, weights)[0]
     made: Conversation = make(random)
     return made
@@ -55,7 +54,6 @@ class Corpus:
         self.tokenizer = tokenizer
         self.rank = rank
         self.random = Random(recipe.seed * 1000 + rank)
-        self.last_round = False
         self._batches = self._endless()
         self._start = tokenizer(f"{TURN}assistant\n", add_special_tokens=False).input_ids
         self._end = tokenizer.convert_tokens_to_ids(END)
@@ -70,9 +68,9 @@ class Corpus:
             mask[turn + length : ends[np.searchsorted(ends, turn)] + 1] = True
         return mask
 
-    def chats(self, count: int, mixture: Mixture = FIRST) -> list[Row]:
+    def chats(self, count: int) -> list[Row]:
         """Rows of whole conversations, one each, at most `row_tokens` long."""
-        drawn = [conversation(self.random, mixture) for _ in range(count)]
+        drawn = [conversation(self.random) for _ in range(count)]
         encoded = self.tokenizer([render(one) for one in drawn], add_special_tokens=False).input_ids
         rows = [np.asarray(ids, dtype=np.int32) for ids in encoded]
         return [
@@ -97,14 +95,14 @@ class Corpus:
     def repeats(self, count: int) -> list[Row]:
         """Random tokens said two to four times over; loss on all but the first time.
 
-        In the last round mostly of few different tokens, so that one token does not tell what comes next.
+        Half of the rows have few different tokens, so that one token does not tell what comes next.
         """
         tokens = range(_FIRST_WORD, self.recipe.vocabulary)
         rows = []
         for _ in range(count):
             length, times = self.random.randint(4, 40), self.random.randint(2, 4)
             drawn: Sequence[int] = tokens
-            if self.last_round and self.random.random() < 0.7:
+            if self.random.random() < 0.5:
                 drawn = self.random.choices(tokens, k=max(3, length // self.random.choice([1, 2, 3])))
             said = self.random.choices(drawn, k=length)
             between = self.random.choices(drawn, k=self.random.choice([0, 0, 1, 2, 3, 6]))
@@ -120,9 +118,8 @@ class Corpus:
         return next(self._batches)
 
     def _endless(self) -> Iterator[list[Row]]:
-        for block in count_up():
-            mixture = FIRST if block < self.recipe.first_blocks else LAST if self.last_round else SECOND
-            rows = self.chats(self.recipe.block_rows, mixture) + self.readings(self.recipe.block_readings)
+        while True:
+            rows = self.chats(self.recipe.block_rows) + self.readings(self.recipe.block_readings)
             rows.sort(key=lambda row: len(row[0]))
             made: list[list[Row]] = [[]]
             for row in rows:

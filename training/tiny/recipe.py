@@ -23,16 +23,12 @@ class Recipe(BaseModel):
     # rows
     batch_tokens: int = 2560
     row_tokens: int = 1024
-    first_blocks: int = 15
     block_rows: int = 3000
     block_readings: int = 360
-    # schedule
-    steps: int = 6700
-    first_steps: int = 2400
+    # schedule: warm-up, constant, linear to zero
+    steps: int = 5000
     warmup_steps: int = 40
-    decay_steps: int = 1000
-    # (last step, share of the rates that it begins with)
-    later_rounds: tuple[tuple[int, float], ...] = ((5400, 0.6), (6700, 0.4))
+    decay_steps: int = 2400
     matrix_rate: float = 0.015
     vector_rate: float = 0.003
     repeat_every: int = 12

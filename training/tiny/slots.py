@@ -76,9 +76,28 @@ def _last(random: Random) -> str:
     return f"{surname}-{pick(random, 'last')}" if chance < 0.37 else surname
 
 
+def _echo(random: Random) -> str:
+    """A name with a part that comes twice, as in Jovan Jovanov: no one token tells what comes next."""
+    part, end = pseudo_word(random, 1, 1), pseudo_word(random, 1, 2)
+    tail = random.choice(["s", "ov", "sen", "a", "i", "ovic", "ski"])
+    first, last = random.choice(
+        [
+            (pick(random, "first"), part + end + part),
+            (pick(random, "first"), end + part + part),
+            (part + end, part + pseudo_word(random, 1, 1)),
+            (part + part + end, pick(random, "last")),
+            (end + part, end + part + tail),
+            (pick(random, "first"), part + "an" + tail),
+        ]
+    )
+    return f"{first[0].upper()}{first[1:]} {last[0].upper()}{last[1:]}"
+
+
 def name(random: Random) -> str:
     """A person: first name, full name, title and surname, sometimes in another case."""
     chance = random.random()
+    if chance < 0.1:
+        return _echo(random)
     if chance < 0.3:
         made = _first(random)
     elif chance < 0.88:
@@ -112,7 +131,7 @@ def _adjective(random: Random) -> str:
 def item(random: Random) -> str:
     """A thing that one can order, one to four words, without an article."""
     chance = random.random()
-    if chance < 0.2:
+    if chance < 0.1:
         return _noun(random)
     if chance < 0.72:
         return f"{_adjective(random)} {_noun(random)}"
@@ -128,8 +147,11 @@ def item(random: Random) -> str:
 
 
 def digits(random: Random, shortest: int = 2, longest: int = 6) -> str:
-    """A number of two to six digits that does not begin with a zero."""
+    """Two to six digits, the first not zero; one long number in twelve repeats a part of itself."""
     length = random.randint(shortest, longest)
+    if length > 3 and random.random() < 0.08:
+        part = str(random.randint(1, 9)) + "".join(random.choices("0123456789", k=random.randint(0, 2)))
+        return (str(random.randint(1, 9)) * random.randint(0, 2) + part * length)[:length]
     return str(random.randint(10 ** (length - 1), 10**length - 1))
 
 

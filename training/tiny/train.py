@@ -62,19 +62,8 @@ def optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Opti
 
 
 def rate_share(recipe: Recipe, step: int) -> float:
-    """The part of the full learning rate at a step.
-
-    First round: warm-up, constant, linear to zero. Every later round: from its share linear to zero.
-    """
-    begun = recipe.first_steps
-    if step < begun:
-        left = min(recipe.first_steps, recipe.steps) - step
-        return min(1.0, (step + 1) / recipe.warmup_steps, left / recipe.decay_steps)
-    for ended, most in recipe.later_rounds:
-        if step < ended:
-            return most * (ended - step) / (ended - begun)
-        begun = ended
-    raise ValueError(f"step {step} lies behind the last round")
+    """The part of the full learning rate at a step: warm-up, constant, linear to zero."""
+    return min(1.0, (step + 1) / recipe.warmup_steps, (recipe.steps - step) / recipe.decay_steps)
 
 
 def average(model: LlamaForCausalLM, processes: int) -> None:
@@ -99,7 +88,6 @@ def steps(
     first = restore(resume, model, chosen) if resume else 0
     for step in range(recipe.steps):
         repeating = step % recipe.repeat_every == 0
-        corpus.last_round = step >= recipe.later_rounds[-2][0]
         rows = corpus.repeats(recipe.repeat_rows) if repeating else corpus.batch()
         if step < first:
             continue

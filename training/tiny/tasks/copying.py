@@ -5,7 +5,7 @@ from random import Random
 from training.tiny import slots
 from training.tiny.conversation import Conversation, chat
 from training.tiny.grammar import lines, pairs
-from training.tiny.tasks.support import fill
+from training.tiny.tasks.messages import fill
 
 
 def thing(random: Random) -> str:

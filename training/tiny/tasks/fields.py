@@ -6,7 +6,7 @@ from random import Random
 from training.tiny import slots
 from training.tiny.conversation import Conversation, chat
 from training.tiny.grammar import lines
-from training.tiny.tasks import support
+from training.tiny.tasks import messages, support
 
 _ACTS = {
     "damaged": "We will replace it",
@@ -21,21 +21,16 @@ _ACTS = {
 }
 
 
-def _message(random: Random, given: frozenset[str]) -> tuple[str, dict[str, str]]:
-    facts, topic = support.fill(random), random.choice(support.TOPICS)
-    support.share_problem(random, topic, facts)
-    text, facts = support.with_case(random, support.message(random, facts, topic, given), facts)
-    return text, {**facts, "topic": topic}
-
-
-def _given(random: Random) -> frozenset[str]:
-    every = ("item", "name", "order")
-    return frozenset(every if random.random() < 0.75 else random.sample(every, random.choice([1, 2])))
+def _values(message: messages.Message) -> dict[str, str]:
+    return {**message.facts, "topic": message.topic}
 
 
 def place(random: Random, instruction: str, text: str, answer: str) -> Conversation:
-    """The instruction as system message, or before or after the text."""
+    """The instruction as system message, on a page or alone, or before or after the text."""
     place = random.random()
+    if place < 0.06:
+        told = random.sample([support.page(random), instruction], 2)
+        return Conversation(chat(text, answer, system=random.choice(["\n", "\n\n", " "]).join(told)))
     if place < 0.55:
         return Conversation(chat(text, answer, system=instruction))
     quoted = random.choice(
@@ -53,24 +48,18 @@ def ask(random: Random, key: str) -> str:
 
 def question(random: Random) -> Conversation:
     """One field by name, bare or in a sentence."""
-    given = _given(random)
-    text, facts = _message(random, given)
+    message = messages.write(random, messages.some_facts(random, 0.8))
     key = random.choice(["name", "item", "order", "name", "item", "order", "topic"])
     asked = ask(random, key)
-    missing = key != "topic" and key not in given
-    answer = random.choice(["none", "unknown", "It is not given."]) if missing else facts[key]
-    return place(random, asked, text, answer)
+    missing = key != "topic" and key not in message.given
+    answer = random.choice(["none", "unknown", "It is not given."]) if missing else _values(message)[key]
+    return place(random, asked, message.text, answer)
 
 
 def as_json(random: Random) -> Conversation:
-    """Several fields as a JSON object in the order asked for; null for what is not there."""
-    given = _given(random)
-    text, facts = _message(random, given)
-    return json_of(random, text, facts, given)
-
-
-def json_of(random: Random, text: str, facts: dict[str, str], given: frozenset[str]) -> Conversation:
-    """Some of name, item, order and topic of a message as JSON, under keys that the prompt names."""
+    """Some of name, item, order and topic as JSON under the prompt's keys; null for what is missing."""
+    message = messages.write(random, messages.some_facts(random, 0.8))
+    facts = _values(message)
     wanted = random.sample(["name", "item", "order", "topic"], random.choice([1, 2, 3, 3, 3, 4]))
     if random.random() < 0.3:
         wanted = [key for key in ("name", "order", "item") if key in wanted] or wanted
@@ -82,15 +71,16 @@ def json_of(random: Random, text: str, facts: dict[str, str], given: frozenset[s
     asked = random.choice(lines("asks", "json")).format(
         joiner.join(quote.format(keys[key]) for key in wanted)
     )
-    value = {keys[key]: facts[key] if key in given or key == "topic" else None for key in wanted}
-    return place(random, asked, text, json.dumps(value, ensure_ascii=False))
+    known = message.given | {"topic"}
+    value = {keys[key]: facts[key] if key in known else None for key in wanted}
+    return place(random, asked, message.text, json.dumps(value, ensure_ascii=False))
 
 
 def brief(random: Random) -> Conversation:
     """A reply of one short sentence that names the order or the item."""
-    given = frozenset(("name", "item", "order"))
-    text, facts = _message(random, given)
-    act = _ACTS[facts["topic"]]
+    message = messages.write(random)
+    facts = message.facts
+    act = _ACTS[message.topic]
     answer = random.choice(
         [
             f"{act}, {facts['name']}.",
@@ -99,7 +89,7 @@ def brief(random: Random) -> Conversation:
             f"{act}.",
         ]
     )
-    return place(random, random.choice(lines("asks", "short")), text, answer)
+    return place(random, random.choice(lines("asks", "short")), message.text, answer)
 
 
 def record(random: Random) -> Conversation:
@@ -137,4 +127,4 @@ def record(random: Random) -> Conversation:
 
 def make(random: Random) -> Conversation:
     """One of the four."""
-    return random.choices([question, as_json, brief, record], [0.3, 0.4, 0.15, 0.15])[0](random)
+    return random.choices([question, as_json, brief, record], [0.3, 0.45, 0.12, 0.13])[0](random)

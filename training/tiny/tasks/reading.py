@@ -6,7 +6,7 @@ from random import Random
 from training.tiny import english, slots
 from training.tiny.conversation import Conversation, chat
 from training.tiny.grammar import lines, sheet
-from training.tiny.tasks import support
+from training.tiny.tasks import messages
 
 _SLOT = re.compile(r"\{([a-z]+)\}")
 _MISSING = ("I do not know.", "The passage does not say.", "That is not in the text.")
@@ -28,7 +28,7 @@ def _fact(random: Random) -> tuple[str, list[str], str, str]:
     """(statement, questions, answer, bare value)."""
     parts = [part.strip() for part in random.choice(sheet("facts")["fact"]).split("|")]
     fillers = {
-        **support.fill(random),
+        **messages.fill(random),
         "number": slots.digits(random, 1, 4),
         "word": slots.pseudo_word(random),
     }

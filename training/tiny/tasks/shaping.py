@@ -4,6 +4,7 @@ Each row invents its own form (words, order of the facts, signature), so that th
 facts into any form; this is what an adapter relies on later.
 """
 
+import json
 from random import Random
 
 from training.tiny import english, slots
@@ -12,6 +13,8 @@ from training.tiny.grammar import pairs
 from training.tiny.tasks import support
 
 Form = list[str]
+_JSON = 0.45
+"""The share of forms that are JSON."""
 
 
 def _snippet(random: Random) -> str:
@@ -58,6 +61,29 @@ def form(random: Random) -> Form:
     return sentences
 
 
+def json_form(random: Random) -> Form:
+    """One line of JSON with invented keys, whose values hold the facts alone or among other words."""
+    keys = ["{name}", "{item}", "{order}"]
+    random.shuffle(keys)
+    values = [
+        random.choice(["{k}", "{k}", "{b} {k}", "{b}: {k}", "{k} {a}", "{b}, {k}"])
+        .replace("{b}", _plain(random))
+        .replace("{a}", _plain(random))
+        .replace("{k}", key)
+        for key in keys[: random.choice([1, 2, 2, 3])]
+    ]
+    if len(values) > 1 and random.random() < 0.4:
+        values = [", ".join(values[:2]), *values[2:]]
+    for _ in range(random.choice([0, 1, 1, 2])):
+        values.insert(random.randint(0, len(values)), _plain(random))
+    named = {"_".join(slots.phrase(random, 1, 2).split()): value for value in values}
+    return [json.dumps(named, ensure_ascii=False)]
+
+
+def _plain(random: Random) -> str:
+    return slots.phrase(random, 1, 3)
+
+
 def fill_form(shape: Form, joiner: str, facts: dict[str, str]) -> str:
     """The form with the facts in it."""
     text = joiner.join(shape)
@@ -68,7 +94,8 @@ def fill_form(shape: Form, joiner: str, facts: dict[str, str]) -> str:
 
 def by_example(random: Random) -> Conversation:
     """One to four examples of an invented form, as earlier turns or inside the prompt, then a new message."""
-    shape, joiner = form(random), random.choice([" ", " ", "\n"])
+    shape = json_form(random) if random.random() < _JSON else form(random)
+    joiner = random.choice([" ", " ", "\n"])
     shown_pairs = []
     for _ in range(random.choice([2, 2, 2, 3, 3, 4, 5])):
         text, _, facts = support.exchange(random, complete=1.0)
@@ -76,9 +103,7 @@ def by_example(random: Random) -> Conversation:
     *shown, (text, answer) = shown_pairs
     if random.random() < 0.6:
         turns = [turn for pair in shown for turn in pair]
-        return Conversation(
-            chat(*turns, text, answer, system=support.system(random, support.fill(random))), unlearnt=1
-        )
+        return Conversation(chat(*turns, text, answer, system=support.system(random)), unlearnt=1)
     left, right = random.choice(
         [("Customer", "Reply"), ("Message", "Answer"), ("Q", "A"), ("User", "Assistant"), ("Input", "Output")]
     )
@@ -104,14 +129,14 @@ def framed(random: Random) -> Conversation:
     piece = _snippet(random).replace('"', "")
     piece = piece[0].upper() + piece[1:] + random.choice(["", "", "!", "."])
     answer = f"{piece} {answer}" if place == "first" else f"{answer} {piece}"
-    lead = support.system(random, support.fill(random)) or ""
+    lead = support.system(random) or ""
     system = " ".join(part for part in random.sample([lead, ask.format(piece)], 2) if part)
     return Conversation(chat(text, answer, system=system))
 
 
 def told(random: Random) -> Conversation:
     """The form is spelled out in the prompt with its places in brackets."""
-    shape, joiner = form(random), " "
+    shape, joiner = json_form(random) if random.random() < _JSON else form(random), " "
     text, _, facts = support.exchange(random, complete=1.0)
     ask = random.choice(
         [

@@ -23,7 +23,7 @@ def small(random: Random) -> Conversation:
             f"{random.choice([f'I am {who}.', f'{who} here.', f'My name is {who}.'])} {text}",
             f"Hello, {who}. {answer}",
         )
-    return Conversation(chat(text, answer, system=support.system(random, support.fill(random))))
+    return Conversation(chat(text, answer, system=support.system(random)))
 
 
 def turns(random: Random) -> Conversation:
@@ -32,7 +32,7 @@ def turns(random: Random) -> Conversation:
     said = [text, answer]
     for asked, back in random.sample(pairs("asks", "follow"), random.randint(1, 3)):
         said += [asked.format(**facts), back.format(**facts)]
-    return Conversation(chat(*said, system=support.system(random, support.fill(random))))
+    return Conversation(chat(*said, system=support.system(random)))
 
 
 def _tool(random: Random) -> tuple[dict[str, Any], list[str]]:
