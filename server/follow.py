@@ -29,13 +29,16 @@ Stamp = tuple[int, int]  # (newest row, number of deleted rows): changes with ev
 log = logging.getLogger("chorus.server")
 
 
-async def follow(database: Database, blobs: Blobs, catalog: Catalog) -> None:
-    """Until cancelled. A database that fails for a while leaves the last known names in force."""
-    known, swept = await run_in_threadpool(_stamp, database), time.monotonic()
+async def follow(database: Database, blobs: Blobs, catalog: Catalog, known: Stamp) -> None:
+    """Until cancelled; `known` is from before anybody was served, so that nothing falls between.
+
+    A database that fails for a while leaves the last known names in force.
+    """
+    swept = time.monotonic()
     while True:
         await asyncio.sleep(SECONDS)
         try:
-            now = await run_in_threadpool(_stamp, database)
+            now = await run_in_threadpool(stamp, database)
             if now != known:
                 newer, gone = await run_in_threadpool(_changes, database, known, catalog)
                 await _preload(catalog, newer)
@@ -63,7 +66,8 @@ async def _load(catalog: Catalog, row: Row) -> None:
         log.warning("Not loaded ahead: %s", error)
 
 
-def _stamp(database: Database) -> Stamp:
+def stamp(database: Database) -> Stamp:
+    """How the rows stand. Blocks."""
     with database.read() as session:
         newest, deleted = session.execute(select(func.max(Row.seq), func.count(Row.deleted_at))).one()
         return newest or 0, deleted
