@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from anyio import CapacityLimiter
 from fastapi import APIRouter, Depends, FastAPI
+from starlette.concurrency import run_in_threadpool
 
 from adapters import base as bases
 from adapters.base import Base
@@ -20,7 +21,7 @@ from server.catalog import Catalog
 from server.echo import Echo
 from server.edge import Edge
 from server.engine.base import Engine
-from server.follow import follow
+from server.follow import follow, stamp
 from server.house import House
 from server.keeper import Keeper
 from server.metrics import Metrics
@@ -78,9 +79,10 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Control routes answer at once; chat does when the keeper has brought the engine up."""
     house: House = app.state.house
+    known = await run_in_threadpool(stamp, house.database)
     tasks = [
         asyncio.create_task(house.keeper.run()),
-        asyncio.create_task(follow(house.database, house.blobs, house.catalog, house.prover)),
+        asyncio.create_task(follow(house.database, house.blobs, house.catalog, house.prover, known)),
     ]
     try:
         yield

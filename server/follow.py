@@ -41,13 +41,16 @@ class Stamp(NamedTuple):
     audit: int  # the newest row; from here on the audit says what to load ahead
 
 
-async def follow(database: Database, blobs: Blobs, catalog: Catalog, prover: Prover) -> None:
-    """Until cancelled. A database that fails for a while leaves the last known names in force."""
-    known, swept = await run_in_threadpool(_stamp, database), time.monotonic()
+async def follow(database: Database, blobs: Blobs, catalog: Catalog, prover: Prover, known: Stamp) -> None:
+    """Until cancelled; `known` is from before anybody was served, so that nothing falls between.
+
+    A database that fails for a while leaves the last known names in force.
+    """
+    swept = time.monotonic()
     while True:
         await asyncio.sleep(SECONDS)
         try:
-            now = await run_in_threadpool(_stamp, database)
+            now = await run_in_threadpool(stamp, database)
             prover.begin(await run_in_threadpool(prover.waiting))
             if now != known:
                 newer, gone = await run_in_threadpool(_changes, database, known, catalog)
@@ -76,7 +79,8 @@ async def _load(catalog: Catalog, row: Row) -> None:
         log.warning("Not loaded ahead: %s", error)
 
 
-def _stamp(database: Database) -> Stamp:
+def stamp(database: Database) -> Stamp:
+    """How the rows stand. Blocks."""
     with database.read() as session:
         newest, deleted = session.execute(select(func.max(Row.seq), func.count(Row.deleted_at))).one()
         generations = session.scalar(select(func.sum(Rollout.generation)))

@@ -144,7 +144,7 @@ def manifest_of(base: Base) -> dict[str, Any]:
     }
 
 
-def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for something that another thread does; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not holds():

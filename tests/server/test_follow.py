@@ -53,7 +53,7 @@ def test_rows_that_cannot_be_read_for_a_while_leave_the_known_names_in_force(
         raise OSError("the disk is away")
 
     with monkeypatch.context() as patched:
-        patched.setattr("server.follow._stamp", broken)
+        patched.setattr("server.follow.stamp", broken)
         until(lambda: len(failures) > 1)
         assert ask(model="luxe", messages=HELLO).model == version
     newer = server.publish("luxe", seed=2)
