@@ -51,7 +51,7 @@ def chats(server: LiveServer, model: str) -> str:
 
 def after_the_fault(server: LiveServer, stream: Iterator[object], version: str) -> None:
     """What must hold whatever ended the engine: nothing looks complete, control goes on, all comes back."""
-    with pytest.raises(openai.APIError, match="broke off|in the midst"):
+    with pytest.raises(openai.APIError, match=r"broke off|in the midst"):
         list(stream)
     wait_not_ready(server)
     body = {"model": "tiny", "messages": HELLO}
