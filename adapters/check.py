@@ -3,7 +3,7 @@
 One bad file can end the engine for every tenant, and vLLM checks neither names, nor base, nor values. What
 cannot be seen here: a damaged number that is still a plausible one. Our own versions are named by their
 content, so `expected_sha256` finds that; of an import it is found only when the sender gives the digest.
-Called by the cli.
+Called by the cli, by imports and by training before it publishes.
 """
 
 from __future__ import annotations
