@@ -121,8 +121,8 @@ def test_an_untrained_model_already_continues_a_repeated_run_of_tokens() -> None
 
 def test_loss_falls_on_assistant_turns_only() -> None:
     made = shipped_tokenizer()
-    row, mask = Corpus(SMALL, made).chats(1)[0]
-    learnt = made.decode(row[mask])
+    row, weights = Corpus(SMALL, made).chats(1)[0]
+    learnt = made.decode(row[weights > 0])
     assert learnt.endswith("<|im_end|>")
     assert "<|im_start|>" not in learnt
 

@@ -1,9 +1,12 @@
 """The training rows: conversations drawn from the mixture, passages of English, random repeats.
 
-A row is (token ids, loss weights); loss falls on assistant turns, on all of a passage, on the repeats only.
+A row is (token ids, loss weights). Loss falls on assistant turns, on all of a passage, on the repeats only;
+the facts that an answer takes over from the prompt weigh more, as most other words are one choice of many.
 Everything comes from one random.Random, so one seed gives one corpus. Called by the trainer.
 """
 
+import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cache
 from random import Random
@@ -20,7 +23,7 @@ from training.tiny.recipe import Recipe
 from training.tiny.tasks import MIXTURE
 from training.tiny.tokenizer import END, TEMPLATE, TURN
 
-Row = tuple[NDArray[np.int32], NDArray[np.bool_]]
+Row = tuple[NDArray[np.int32], NDArray[np.float32]]
 _FIRST_WORD = 7
 """The tokens before it are the special ones."""
 
@@ -58,26 +61,37 @@ class Corpus:
         self._start = tokenizer(f"{TURN}assistant\n", add_special_tokens=False).input_ids
         self._end = tokenizer.convert_tokens_to_ids(END)
 
-    def _loss_mask(self, ids: NDArray[np.int32], unlearnt: int) -> NDArray[np.bool_]:
-        """True on the tokens of assistant turns, their end of turn included, but for the first `unlearnt`."""
-        mask = np.zeros(len(ids), dtype=bool)
+    def _turns(self, ids: NDArray[np.int32], unlearnt: int) -> NDArray[np.float32]:
+        """1 on the tokens of assistant turns, end of turn included, but for the first `unlearnt`; else 0."""
+        weights = np.zeros(len(ids), dtype=np.float32)
         length = len(self._start)
         ends = np.flatnonzero(ids == self._end)
         turns = np.flatnonzero(ids == self._start[0])
         for turn in [turn for turn in turns if list(ids[turn : turn + length]) == self._start][unlearnt:]:
-            mask[turn + length : ends[np.searchsorted(ends, turn)] + 1] = True
-        return mask
+            weights[turn + length : ends[np.searchsorted(ends, turn)] + 1] = 1.0
+        return weights
+
+    def _row(self, one: Conversation, text: str, ids: list[int], places: list[tuple[int, int]]) -> Row:
+        """The row of a rendered conversation; `places` are the tokens' (start, end) in characters."""
+        row = np.asarray(ids, dtype=np.int32)
+        weights = self._turns(row, one.unlearnt)
+        answer = one.messages[-1]["content"] if one.facts else ""
+        begin = text.rindex(answer)
+        for fact in one.facts.values():
+            for found in re.finditer(re.escape(fact), answer):
+                start, end = begin + found.start(), begin + found.end()
+                first = bisect_right(places, start, key=lambda place: place[1])
+                last = bisect_left(places, end, key=lambda place: place[0])
+                weights[first:last] = self.recipe.fact_weight
+        return row, weights
 
     def chats(self, count: int) -> list[Row]:
         """Rows of whole conversations, one each, at most `row_tokens` long."""
         drawn = [conversation(self.random) for _ in range(count)]
-        encoded = self.tokenizer([render(one) for one in drawn], add_special_tokens=False).input_ids
-        rows = [np.asarray(ids, dtype=np.int32) for ids in encoded]
-        return [
-            (row, self._loss_mask(row, one.unlearnt))
-            for row, one in zip(rows, drawn, strict=True)
-            if len(row) <= self.recipe.row_tokens
-        ]
+        texts = [render(one) for one in drawn]
+        encoded = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+        rows = map(self._row, drawn, texts, encoded.input_ids, encoded.offset_mapping)
+        return [row for row in rows if len(row[0]) <= self.recipe.row_tokens]
 
     def readings(self, count: int) -> list[Row]:
         """Rows of plain English from a random place of a passage, 24 to 320 tokens."""
@@ -89,7 +103,7 @@ class Corpus:
         rows = []
         for ids in self.tokenizer(texts, add_special_tokens=False).input_ids:
             row = np.asarray(ids[: self.random.randint(24, 320)], dtype=np.int32)
-            rows.append((row, np.ones(len(row), dtype=bool)))
+            rows.append((row, np.ones(len(row), dtype=np.float32)))
         return [row for row in rows if len(row[0]) >= 16]
 
     def repeats(self, count: int) -> list[Row]:
@@ -107,10 +121,10 @@ class Corpus:
             said = self.random.choices(drawn, k=length)
             between = self.random.choices(drawn, k=self.random.choice([0, 0, 1, 2, 3, 6]))
             row = np.asarray((said + between) * (times - 1) + said, dtype=np.int32)
-            mask = np.zeros(len(row), dtype=bool)
+            weights = np.zeros(len(row), dtype=np.float32)
             for start in range(length + len(between), len(row), length + len(between)):
-                mask[start + 1 : start + length] = True
-            rows.append((row, mask))
+                weights[start + 1 : start + length] = 1.0
+            rows.append((row, weights))
         return rows
 
     def batch(self) -> list[Row]:

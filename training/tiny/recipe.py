@@ -25,6 +25,7 @@ class Recipe(BaseModel):
     row_tokens: int = 1024
     block_rows: int = 3000
     block_readings: int = 360
+    fact_weight: float = 3.0
     # schedule: warm-up, constant, linear to zero
     steps: int = 5000
     warmup_steps: int = 40

@@ -30,23 +30,26 @@ class Progress:
 
 
 def pad(rows: list[Row], filler: int) -> tuple[Tensor, Tensor]:
-    """int64 ids (rows, longest) and the bool mask of the tokens to be predicted, padded at the right."""
+    """int64 ids and float32 loss weights, both (rows, longest), padded at the right."""
     longest = max(len(row) for row, _ in rows)
     ids = np.full((len(rows), longest), filler, dtype=np.int64)
-    mask = np.zeros((len(rows), longest), dtype=bool)
+    weights = np.zeros((len(rows), longest), dtype=np.float32)
     for index, (row, wanted) in enumerate(rows):
         ids[index, : len(row)] = row
-        mask[index, : len(row)] = wanted
-    return torch.from_numpy(ids), torch.from_numpy(mask)
+        weights[index, : len(row)] = wanted
+    return torch.from_numpy(ids), torch.from_numpy(weights)
 
 
 def loss_of(model: LlamaForCausalLM, rows: list[Row], filler: int) -> Tensor:
-    """Mean cross-entropy in float32 over the wanted tokens; causal attention needs no padding mask."""
-    ids, mask = pad(rows, filler)
+    """Weighted mean of the tokens' cross-entropy in float32; causal attention needs no padding mask."""
+    ids, weights = pad(rows, filler)
+    weights = weights[:, 1:]
+    wanted = weights > 0
     with torch.autocast("cpu", dtype=torch.bfloat16):
         states = model.model(input_ids=ids, use_cache=False).last_hidden_state
-        scores = functional.linear(states[:, :-1][mask[:, 1:]], model.lm_head.weight)
-    return functional.cross_entropy(scores.float(), ids[:, 1:][mask[:, 1:]])
+        scores = functional.linear(states[:, :-1][wanted], model.lm_head.weight)
+    losses = functional.cross_entropy(scores.float(), ids[:, 1:][wanted], reduction="none")
+    return (losses * weights[wanted]).sum() / weights.sum()
 
 
 def optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:

@@ -25,19 +25,23 @@ def _values(message: messages.Message) -> dict[str, str]:
     return {**message.facts, "topic": message.topic}
 
 
-def place(random: Random, instruction: str, text: str, answer: str) -> Conversation:
+def place(
+    random: Random, instruction: str, text: str, answer: str, facts: dict[str, str] | None = None
+) -> Conversation:
     """The instruction as system message, on a page or alone, or before or after the text."""
-    place = random.random()
+    place, taken = random.random(), facts or {}
     if place < 0.06:
         told = random.sample([support.page(random), instruction], 2)
-        return Conversation(chat(text, answer, system=random.choice(["\n", "\n\n", " "]).join(told)))
+        return Conversation(
+            chat(text, answer, system=random.choice(["\n", "\n\n", " "]).join(told)), facts=taken
+        )
     if place < 0.55:
-        return Conversation(chat(text, answer, system=instruction))
+        return Conversation(chat(text, answer, system=instruction), facts=taken)
     quoted = random.choice(
         ["{}", '"{}"', "Message: {}", "---\n{}\n---", "Ticket:\n{}", "<message>\n{}\n</message>"]
     ).format(text)
     user = f"{instruction}\n\n{quoted}" if place < 0.78 else f"{quoted}\n\n{instruction}"
-    return Conversation(chat(user, answer))
+    return Conversation(chat(user, answer), facts=taken)
 
 
 def ask(random: Random, key: str) -> str:
@@ -53,7 +57,7 @@ def question(random: Random) -> Conversation:
     asked = ask(random, key)
     missing = key != "topic" and key not in message.given
     answer = random.choice(["none", "unknown", "It is not given."]) if missing else _values(message)[key]
-    return place(random, asked, message.text, answer)
+    return place(random, asked, message.text, answer, message.told)
 
 
 def as_json(random: Random) -> Conversation:
@@ -73,7 +77,7 @@ def as_json(random: Random) -> Conversation:
     )
     known = message.given | {"topic"}
     value = {keys[key]: facts[key] if key in known else None for key in wanted}
-    return place(random, asked, message.text, json.dumps(value, ensure_ascii=False))
+    return place(random, asked, message.text, json.dumps(value, ensure_ascii=False), message.told)
 
 
 def brief(random: Random) -> Conversation:
@@ -89,7 +93,7 @@ def brief(random: Random) -> Conversation:
             f"{act}.",
         ]
     )
-    return place(random, random.choice(lines("asks", "short")), message.text, answer)
+    return place(random, random.choice(lines("asks", "short")), message.text, answer, message.told)
 
 
 def record(random: Random) -> Conversation:
@@ -112,7 +116,7 @@ def record(random: Random) -> Conversation:
             f"{key}{random.choice([': ', ' = ', ': '])}{value[key]}" for key in keys
         )
         asked = random.choice(["Write this as JSON.", "JSON:", "Convert to JSON.", "Give me JSON for this."])
-        return place(random, asked, fields, json.dumps(value, ensure_ascii=False))
+        return place(random, asked, fields, json.dumps(value, ensure_ascii=False), value)
     key = random.choice(keys)
     asked = random.choice(["What is {}?", "Value of {}?", "Give me {}.", 'What is the "{}"?', "{}?"]).format(
         key

@@ -27,6 +27,11 @@ class Message:
     facts: dict[str, str]
     given: frozenset[str]
 
+    @property
+    def told(self) -> dict[str, str]:
+        """The facts that the text gives."""
+        return {key: self.facts[key] for key in sorted(self.given)}
+
 
 def fill(random: Random) -> dict[str, str]:
     """Fresh fillers for every slot of the sheets."""

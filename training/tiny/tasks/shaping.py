@@ -103,7 +103,9 @@ def by_example(random: Random) -> Conversation:
     *shown, (text, answer) = shown_pairs
     if random.random() < 0.6:
         turns = [turn for pair in shown for turn in pair]
-        return Conversation(chat(*turns, text, answer, system=support.system(random)), unlearnt=1)
+        return Conversation(
+            chat(*turns, text, answer, system=support.system(random)), facts=facts, unlearnt=1
+        )
     left, right = random.choice(
         [("Customer", "Reply"), ("Message", "Answer"), ("Q", "A"), ("User", "Assistant"), ("Input", "Output")]
     )
@@ -118,20 +120,20 @@ def by_example(random: Random) -> Conversation:
     )
     examples = "\n\n".join(f"{left}: {asked}\n{right}: {said}" for asked, said in shown)
     if random.random() < 0.5:
-        return Conversation(chat(text, answer, system=f"{lead}\n{examples}"))
-    return Conversation(chat(f"{lead}\n{examples}\n\n{left}: {text}\n{right}:", answer))
+        return Conversation(chat(text, answer, system=f"{lead}\n{examples}"), facts=facts)
+    return Conversation(chat(f"{lead}\n{examples}\n\n{left}: {text}\n{right}:", answer), facts=facts)
 
 
 def framed(random: Random) -> Conversation:
     """A neutral reply with the beginning or end that the prompt asks for."""
-    text, answer, _ = support.exchange(random, complete=0.9)
+    text, answer, facts = support.exchange(random, complete=0.9)
     ask, place = random.choice(pairs("asks", "frame"))
     piece = _snippet(random).replace('"', "")
     piece = piece[0].upper() + piece[1:] + random.choice(["", "", "!", "."])
     answer = f"{piece} {answer}" if place == "first" else f"{answer} {piece}"
     lead = support.system(random) or ""
     system = " ".join(part for part in random.sample([lead, ask.format(piece)], 2) if part)
-    return Conversation(chat(text, answer, system=system))
+    return Conversation(chat(text, answer, system=system), facts=facts)
 
 
 def told(random: Random) -> Conversation:
@@ -146,7 +148,8 @@ def told(random: Random) -> Conversation:
             "Use this shape.\n{}",
         ]
     )
-    return Conversation(chat(text, fill_form(shape, joiner, facts), system=ask.format(joiner.join(shape))))
+    answer = fill_form(shape, joiner, facts)
+    return Conversation(chat(text, answer, system=ask.format(joiner.join(shape))), facts=facts)
 
 
 def make(random: Random) -> Conversation:

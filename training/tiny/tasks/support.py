@@ -39,7 +39,7 @@ def system(random: Random) -> str | None:
 def exchange(random: Random, complete: float = 0.9) -> tuple[str, str, dict[str, str]]:
     """A message, its reply, and the facts that it gives; all three facts with probability `complete`."""
     message = messages.write(random, messages.some_facts(random, complete))
-    return message.text, reply(random, message), {key: message.facts[key] for key in sorted(message.given)}
+    return message.text, reply(random, message), message.told
 
 
 def page(random: Random) -> str:
