@@ -1,0 +1,143 @@
+"""The corpus of bad adapters thrown at a live server: each is refused by its code, nobody else notices."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from adapters import base as bases
+from adapters import imported
+from adapters.base import Base
+from adapters.manifest import CONFIG, WEIGHTS
+from adapters.refused import Refused
+from records.audit import By
+from records.database import Database
+from records.settings import load
+from tests.adapters.bad_adapters import BAD, good, make
+from tests.live import LiveServer
+
+ASKED = [{"role": "user", "content": "Hello, I am Ana Brandt. The oak table from order 50718 is late."}]
+FOREIGN = [name for name, bad in BAD.items() if not bad.own]  # a stranger sends no manifest
+
+
+def stream(server: LiveServer, model: str) -> str:
+    """A greedy answer, streamed to its end; raises where it breaks off."""
+    chunks = server.client().chat.completions.create(
+        model=model, messages=ASKED, temperature=0, max_tokens=48, stream=True
+    )
+    choices = [chunk.choices[0] for chunk in chunks]
+    assert choices[-1].finish_reason is not None
+    return "".join(choice.delta.content or "" for choice in choices)
+
+
+@contextmanager
+def streaming(server: LiveServer, model: str) -> Iterator[list[str]]:
+    """One stream after the other in a thread, for as long as the block lasts; gives what they said."""
+    said: list[str] = []
+    broken: list[Exception] = []
+    over = threading.Event()
+
+    def go_on() -> None:
+        try:
+            while not over.is_set():
+                said.append(stream(server, model))
+        except Exception as error:
+            broken.append(error)
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield said
+    finally:
+        over.set()
+        thread.join()
+    assert not broken, broken
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return bases.resolve("tiny", tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory, base: Base) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("corpus")
+    template = good(root / "good")
+    return {name: make(name, template, root / str(at), base).folder for at, name in enumerate(FOREIGN)}
+
+
+def test_no_bad_upload_harms_the_engine_or_a_stream_beside_it(
+    live_server: LiveServer, corpus: dict[str, Path]
+) -> None:
+    """What is no loss to repair is repaired and said; such a version answers."""
+    steady = live_server.publish("steady", 3)
+    expected = stream(live_server, steady)
+    headers = {"Authorization": f"Bearer {live_server.api_key}"}
+    before = _engine_failures(live_server)
+    refused = repaired = 0
+    with streaming(live_server, steady) as said:
+        for name, folder in corpus.items():
+            paths = {"config": folder / CONFIG, "weights": folder / WEIGHTS}
+            if not all(path.is_file() for path in paths.values()):
+                continue  # no two files to send; the next test has them
+            with paths["config"].open("rb") as config, paths["weights"].open("rb") as weights:
+                answer = httpx.post(
+                    f"{live_server.base_url}/adapters", headers=headers, timeout=120,
+                    files={"config": config, "weights": weights}, data={"brand": "bad"},
+                )  # fmt: skip
+            if answer.status_code == 200:
+                assert answer.json()["repairs"], name
+                assert stream(live_server, answer.json()["id"])
+                repaired += 1
+                continue
+            assert answer.status_code == 400, (name, answer.text)
+            error = answer.json()["error"]
+            assert error["code"] == BAD[name].code, (name, error)
+            assert error["param"] in paths, (name, error)
+            refused += 1
+    print(f"{refused} refused, {repaired} repaired, {len(said)} streams beside them")
+    assert refused >= 100
+    assert said
+    assert set(said) == {expected}
+    assert _engine_failures(live_server) == before
+
+
+def test_no_bad_folder_on_the_servers_disk_becomes_a_version(
+    live_server: LiveServer, corpus: dict[str, Path], base: Base
+) -> None:
+    """As `chorus adapters import` takes them in beside the running server: links, missing files and all."""
+    steady = live_server.publish("steady", 3)
+    expected = stream(live_server, steady)
+    database = Database(load(home=live_server.home).url)
+    names = [name for name, folder in corpus.items() if not {CONFIG, WEIGHTS} <= _plain_files(folder)]
+    assert names
+    with streaming(live_server, steady) as said:
+        for name in names:
+            with pytest.raises(Refused) as caught:
+                imported.take_in(
+                    database, live_server.home, corpus[name], base,
+                    tenant="acme", brand="bad", max_rank=32, promote=True, by=By("test"),
+                )  # fmt: skip
+            assert caught.value.code == BAD[name].code, name
+    database.close()
+    assert set(said) <= {expected}
+    assert stream(live_server, steady) == expected
+
+
+def _plain_files(folder: Path) -> set[str]:
+    if not folder.is_dir() or folder.is_symlink():
+        return set()
+    return {path.name for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
+
+
+def _engine_failures(server: LiveServer) -> list[str]:
+    found = [
+        line for line in server.metrics().splitlines() if line.startswith("chorus_engine_failures_total")
+    ]
+    assert found
+    return found
