@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from sqlalchemy.exc import OperationalError
 
 from adapters.base import BaseNotFound
 from records import settings as setting
@@ -42,10 +43,14 @@ def read(**given: Any) -> Settings:
 
 
 def open_database(settings: Settings) -> Database:
-    """The database, its tables up to date."""
+    """The database, its tables up to date; ends the command with a sentence when it does not answer."""
     settings.home.mkdir(parents=True, exist_ok=True)
     database = Database(settings.url)
-    database.prepare()
+    try:
+        database.prepare()
+    except OperationalError as error:
+        said = str(error.orig).strip()
+        raise stop(f"The database does not answer: {said}. Look at {setting.PREFIX}DATABASE_URL.") from None
     return database
 
 

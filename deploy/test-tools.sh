@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# The tests drive real peers: Node (the openai npm package), promtool and curl. Install what is missing.
+# The tests drive real peers: Node (the openai npm package), promtool, curl and PostgreSQL. Install what is missing.
 set -euo pipefail
 missing=()
 command -v node >/dev/null && command -v npm >/dev/null || missing+=(nodejs npm)
 command -v promtool >/dev/null || missing+=(prometheus)
 command -v curl >/dev/null || missing+=(curl)
+# Debian keeps the programs of a server out of the PATH; tests/postgres.py starts one of its own.
+command -v initdb >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || missing+=(postgresql)
 [ ${#missing[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
     echo "Installing for the tests: ${missing[*]}"

@@ -21,6 +21,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from records import dialects
+
 PREFIX = "CHORUS_"
 TOML = Path("chorus.toml")
 SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM's own list
@@ -32,6 +34,12 @@ def _served(rank: int) -> int:
     return rank
 
 
+def _usable(url: str | None) -> str | None:
+    if url is not None:
+        dialects.check(url)
+    return url
+
+
 class UnknownSetting(ValueError):
     """A `CHORUS_*` variable or a `chorus.toml` key that no setting has."""
 
@@ -40,11 +48,18 @@ class Settings(BaseSettings):
     """Field names are the setting names: `max_lora_rank` is `CHORUS_MAX_LORA_RANK`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, toml_file=TOML, extra="forbid", frozen=True, env_ignore_empty=True
+        env_prefix=PREFIX,
+        toml_file=TOML,
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # a database URL holds a password
     )
 
     home: Path = Field(Path(".chorus"), description="Folder of all state: rows, files, versions.")
-    database_url: str | None = Field(None, description="SQLAlchemy URL; default is SQLite inside home.")
+    database_url: Annotated[str | None, AfterValidator(_usable)] = Field(
+        None, repr=False, description="Database (postgresql://...); default is SQLite inside home."
+    )
     base: str = Field("tiny", description="Base model: `tiny`, a local path or a hub id.")
     host: str = Field("127.0.0.1", description="Address that the server listens on.")
     port: int = Field(

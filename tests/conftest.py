@@ -1,4 +1,5 @@
-"""One real engine at a time: first the fast tests, then the bare engine, then the whole server."""
+"""One real engine at a time: first the fast tests, then the bare engine, then the whole server. And the two
+kinds of database: a test that uses `database` or `database_url` runs on both."""
 
 from __future__ import annotations
 
@@ -11,9 +12,13 @@ import pytest_asyncio
 
 from adapters import base
 from records import settings
+from records.database import Database
 from server.engine.base import Engine
 from server.engine.vllm import VllmEngine
 from tests.live import ENVIRONMENT, LiveServer
+from tests.postgres import Cluster
+
+BACKENDS = ("sqlite", "postgresql")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,3 +50,33 @@ def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """One for all tests; it starts when the first test asks."""
+    cluster = Cluster()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(params=BACKENDS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database without tables."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/rows.db"
+    else:
+        with request.getfixturevalue("postgres").new() as url:
+            yield url
+
+
+@pytest.fixture(params=BACKENDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database with the tables of today and no rows."""
+    if request.param == "sqlite":
+        database = Database(f"sqlite:///{tmp_path}/rows.db")
+        database.prepare()
+    else:
+        database = Database(request.getfixturevalue("postgres").emptied())
+    yield database
+    database.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,7 @@ Publish = Callable[..., Version]
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path}/rows.db")
-    database.prepare()
+def database(database: Database) -> Database:
     with database.write() as session:
         for name in ("acme", "rival"):
             tenants.create(session, name)
@@ -33,8 +31,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
                 request_sha256="",
             )  # fmt: skip
             jobs.add(session, row)
-    yield database
-    database.close()
+    return database
 
 
 def manifest(**given: Any) -> Manifest:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -182,6 +183,7 @@ class Machine(RuleBasedStateMachine):
         self.state = new
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # the rules, not the rows: too slow for both
 def test_any_order_of_changes_keeps_the_rules(database: Database) -> None:
     Machine.database = database
     run_state_machine_as_test(  # type: ignore[no-untyped-call]

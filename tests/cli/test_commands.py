@@ -36,6 +36,16 @@ def test_creating_a_tenant_prints_a_working_key_and_nothing_else(tmp_path: Path)
     assert done.stdout.strip().encode() not in (tmp_path / "home" / "chorus.db").read_bytes()
 
 
+def test_a_database_that_does_not_answer_is_a_sentence_without_its_password(tmp_path: Path) -> None:
+    url = "postgresql://chorus:s3cret@127.0.0.1:1/rows"
+    done = chorus("tenants", "create", "acme", cwd=tmp_path, CHORUS_DATABASE_URL=url)
+    assert done.returncode == 2
+    assert "The database does not answer" in done.stderr
+    assert "CHORUS_DATABASE_URL" in done.stderr
+    assert "s3cret" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("name", ["Acme", "a_b", "-a", "", "x" * 41, "a:b", "../a"])
 def test_a_tenant_name_that_cannot_stand_in_a_model_name_is_refused(name: str, tmp_path: Path) -> None:
     done = chorus("tenants", "create", "--home", str(tmp_path), "--", name, cwd=tmp_path)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +12,11 @@ from records.models import VALIDATING, Job, new_id
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path}/rows.db")
-    database.prepare()
+def database(database: Database) -> Database:
     with database.write() as session:
         for name in ("acme", "rival"):
             tenants.create(session, name)
-    yield database
-    database.close()
+    return database
 
 
 def add_job(database: Database, tenant: str = "acme", **values: Any) -> str:

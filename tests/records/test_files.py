@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,23 @@ def test_the_last_row_to_go_frees_the_blob(database: Database, blobs: Blobs) -> 
             assert found is not None
             freed.append(files.remove(session, found))
     assert freed == [False, True]
+
+
+def test_an_upload_while_an_equal_file_is_deleted_keeps_its_blob(database: Database, blobs: Blobs) -> None:
+    def upload_and_delete() -> None:
+        for _ in range(8):
+            row = keep(database, blobs, b"same")
+            assert blobs.path(row.sha256).exists()
+            with database.write() as session:
+                found = files.get(session, "acme", row.id)
+                assert found is not None
+                if files.remove(session, found):
+                    blobs.remove(row.sha256)
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(upload_and_delete) for _ in range(3)]:
+            done.result()
+    assert not list(blobs.root.glob("*/*"))
 
 
 def test_an_expired_file_is_gone_but_kept_for_a_job_that_needs_it(database: Database, blobs: Blobs) -> None:

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from records.database import Database
-from records.models import Audit, Rollout
+from records.models import Audit, Rollout, Row
 
 
 @pytest.fixture
-def old(tmp_path: Path) -> Iterator[Database]:
-    """A database at revision 0001 with one tenant."""
-    database = Database(f"sqlite:///{tmp_path}/rows.db")
-    config = Config()
-    config.set_main_option("script_location", "records:migrations")
-    with database.engine.connect().execution_options(chorus_write=True) as connection, connection.begin():
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+def old(database_url: str) -> Iterator[Database]:
+    """A database at revision 0001 with two tenants."""
+    database = Database(database_url)
+    database.prepare("0001")
+    with database.write() as session:
         for tenant in ("acme", "rival"):
-            connection.execute(text(f"INSERT INTO tenants VALUES ('{tenant}', 1)"))
+            session.execute(text(f"INSERT INTO tenants VALUES ('{tenant}', 1)"))
     yield database
+    database.close()
+
+
+@pytest.mark.parametrize("revision", ["base", "0001", "0002"])
+def test_from_each_revision_come_the_tables_that_the_models_say(database_url: str, revision: str) -> None:
+    database = Database(database_url)
+    if revision != "base":
+        database.prepare(revision)
+    database.prepare()
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Row.metadata) == []
     database.close()
 
 
@@ -75,12 +82,9 @@ def test_what_answered_before_there_were_proofs_goes_on_to(old: Database) -> Non
     add(old, "promoted", step=5)
     add(old, "tried", step=6)
     add(old, "checkpoint", step=7)
-    with old.engine.connect().execution_options(chorus_write=True) as connection, connection.begin():
-        config = Config()
-        config.set_main_option("script_location", "records:migrations")
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
-        connection.execute(text("UPDATE rollouts SET live = 'promoted', candidate = 'tried'"))
+    old.prepare("0002")
+    with old.write() as session:
+        session.execute(text("UPDATE rollouts SET live = 'promoted', candidate = 'tried'"))
     old.prepare()
     with old.read() as session:
         rows = session.execute(text("SELECT name, proved_at, refuted, proof FROM versions")).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,31 @@ def test_the_admin_key_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rows_lie_in_the_home_unless_moved(tmp_path: Path) -> None:
     assert settings.load(home=tmp_path).url == f"sqlite:///{tmp_path}/chorus.db"
     assert settings.load(database_url="postgresql://x/y").url == "postgresql://x/y"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgres://x:s3cret@y/z", "'postgres' is not supported; use postgresql://"),
+        ("mysql://x:s3cret@y/z", "'mysql' is not supported"),
+        ("postgresql+asyncpg://x:s3cret@y/z", "'postgresql+asyncpg' is not supported"),
+        ("s3cret", "no database URL"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_refused_without_showing_its_password(url: str, said: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(said)) as caught:
+        settings.load(database_url=url)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_without_its_driver_postgresql_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ValidationError, match=re.escape("pip install 'psycopg[binary]>=3.3'")):
+        settings.load(database_url="postgresql://x/y")
+
+
+def test_the_password_of_a_database_is_not_printed() -> None:
+    assert "s3cret" not in repr(settings.load(database_url="postgresql://x:s3cret@y/z"))
 
 
 def test_every_setting_says_what_it_is() -> None:

@@ -33,6 +33,7 @@ def test_a_tenant_may_have_several_keys_and_lose_one(database: Database) -> None
         assert tenants.authenticate(session, new) == "acme"
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_no_secret_is_on_disk(database: Database, tmp_path: Path) -> None:
     secret = make(database).split("-", 2)[2]
     assert not any(secret.encode() in path.read_bytes() for path in tmp_path.iterdir())
