@@ -18,8 +18,8 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from adapters import proving, resolve
+from adapters.eligible import RolloutRefused
 from adapters.proof import Proof, Verdict
-from adapters.rollout import RolloutRefused
 from records.audit import By
 from records.database import Database
 from records.models import Version as Row

@@ -180,6 +180,18 @@ def test_a_paused_brand_keeps_what_it_has_but_for_a_promotion(
     assert take_in(adapter, promote=True).live
 
 
+def test_a_retired_brand_stays_out_of_service_but_for_a_promotion(
+    take_in: Importer, database: Database, trained: str, adapter: Path
+) -> None:
+    with database.write() as session:
+        row = rollout.find(session, "acme", "luxe", "tiny")
+        assert row is not None
+        rollout.retire(session, row, BY)
+    assert not take_in(adapter).live
+    assert take_in.answering() is None
+    assert take_in(adapter, promote=True).live
+
+
 def test_a_live_version_of_an_older_base_gives_way(
     take_in: Importer, publish_one: Publish, adapter: Path
 ) -> None:

@@ -75,6 +75,17 @@ def test_each_command_makes_its_change_and_shows_the_brand(shell: Shell) -> None
     assert shell.row().candidate is None
 
 
+def test_a_retired_brand_has_nothing_live_until_it_is_rolled_back(shell: Shell) -> None:
+    *_, live = shell.names
+    done = shell("retire", "luxe")
+    assert done.exit_code == 0, done.output
+    assert (shell.row().live, shell.row().previous) == (None, live)
+    assert "wait as candidate (paused)" in done.stdout
+    assert "cccccccc" in shell("list").stdout
+    assert shell("rollback", "luxe").exit_code == 0
+    assert shell.row().live == live
+
+
 def test_the_audit_says_that_it_was_the_command_line(shell: Shell) -> None:
     shell("rollback", "luxe")
     with shell.database.read() as session:

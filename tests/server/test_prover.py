@@ -183,7 +183,7 @@ def test_a_brand_whose_only_version_waits_as_candidate_says_so(server: Running) 
     name = server.publish("luxe", proof=trained())
     assert post(server, action="pause").status_code == 200, "no engine is needed to hold a version back"
     assert (brand(server)["candidate"], brand(server)["pending"]) == (name, None)
-    with pytest.raises(openai.NotFoundError, match="no live version yet; promote one"):
+    with pytest.raises(openai.NotFoundError, match=r"no live version\. Promote one"):
         answering(server)
 
 
