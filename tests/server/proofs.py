@@ -54,11 +54,13 @@ class Asked(FakeEngine):
         super().__init__()
         self.open = threading.Event()
         self.open.set()
+        self.began = threading.Event()  # somebody asked for a proof
         self.proofs: list[tuple[str, dict[str, Any]]] = []
 
     async def generate(self, kind: Kind, body: dict[str, Any], version: Loaded | None) -> Any:
         if body.get("echo"):
             self.proofs.append((version.name if version else self.base, body))
+            self.began.set()
             while not self.open.is_set():
                 await self._pause(0.005)
         async for item in super().generate(kind, body, version):

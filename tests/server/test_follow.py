@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -14,10 +13,8 @@ HELLO: Any = [{"role": "user", "content": "hello"}]
 
 
 def test_a_publication_is_warm_before_its_first_request(server: Running) -> None:
-    began = time.monotonic()
     version = server.publish("luxe")
     until(lambda: version in server.engine.resident)
-    assert time.monotonic() - began < 2.0
     server.client().chat.completions.create(model="luxe", messages=HELLO)
     assert server.engine.loads == [version]
 
