@@ -125,8 +125,7 @@ def _change(
         raise options.stop(str(refused)) from None
     Console().print(brands_shown.state(row))
     for name in unproven:
-        said = f"{name} is not proven yet: until a server that serves {row.base} has done that"
-        Console(soft_wrap=True, highlight=False).print(f"{said}, it answers nobody.")
+        Console(soft_wrap=True, highlight=False).print(brands_shown.what_is_next(row, name))
 
 
 def _only(session: Session, tenant: str, brand: str, base: str | None) -> Rollout:

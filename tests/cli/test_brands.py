@@ -113,11 +113,16 @@ def test_what_is_not_proven_waits_for_a_server_and_the_command_says_so(shell: Sh
     shell("rollback", "luxe")
     done = shell("promote", "luxe", new)
     assert done.exit_code == 0
-    assert f"{new} is not proven yet: until a server that serves tiny has done that" in done.stdout
+    assert f"{new} is not proven yet. A running server that serves tiny proves it" in done.stdout
+    assert f"then it goes live by itself; until then {shell.row().live} answers." in done.stdout
+    assert "`chorus brands show luxe --tenant acme` shows either" in done.stdout
     assert "pending" in shell("show", "luxe").stdout
-    assert "is not proven yet" in shell("canary", "luxe", new, "--share", "0.5").stdout
+    assert "then it goes live" in shell("canary", "luxe", new, "--share", "0.5").stdout
     shell("canary", "luxe")
     assert "not proven" not in shell("promote", "luxe", shell.names[0]).stdout
+    assert "then it gets its share" in shell("canary", "luxe", new, "--share", "0.5").stdout
+    shell("retire", "luxe")
+    assert "until then nobody answers for 'luxe'" in shell("promote", "luxe", new).stdout
 
 
 def test_a_change_that_is_not_allowed_ends_with_a_sentence_and_changes_nothing(shell: Shell) -> None:
