@@ -5,20 +5,13 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-import httpx
 import openai
 import pytest
 
 from adapters import publish
 from records.models import Version
 from tests.server.conftest import Running, Stage, until
-
-HELLO: Any = [{"role": "user", "content": "hello there"}]
-BRAND = "/v1/brands/luxe"
-
-
-def post(server: Running, tenant: str = "acme", **body: Any) -> httpx.Response:
-    return server.http(tenant).post(BRAND, json=body)
+from tests.server.proofs import BRAND, HELLO, answering, brand, post
 
 
 def change(server: Running, **body: Any) -> dict[str, Any]:
@@ -26,15 +19,6 @@ def change(server: Running, **body: Any) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     shown: dict[str, Any] = answer.json()
     return shown
-
-
-def brand(server: Running) -> dict[str, Any]:
-    shown: dict[str, Any] = server.http().get(BRAND).json()
-    return shown
-
-
-def answering(server: Running, model: str = "luxe", **given: Any) -> str:
-    return server.client().chat.completions.create(model=model, messages=HELLO, **given).model
 
 
 @pytest.fixture
