@@ -44,7 +44,6 @@ def admit(
     base: Base,
     *,
     max_rank: int,
-    need_manifest: bool = False,
     expected_sha256: str | None = None,
 ) -> Admitted:
     """Read `folder` and say what it holds, or raise Refused; nothing else is raised, nothing is changed.
@@ -53,19 +52,17 @@ def admit(
     layers of the same sizes cannot be told from one of this base.
     """
     try:
-        return _admit(folder, base, max_rank, need_manifest, expected_sha256)
+        return _admit(folder, base, max_rank, expected_sha256)
     except OSError as error:
         raise Refused(Code.UNREADABLE, f"The files cannot be read ({error.strerror})") from error
 
 
-def _admit(folder: Path, base: Base, max_rank: int, need_manifest: bool, expected: str | None) -> Admitted:
+def _admit(folder: Path, base: Base, max_rank: int, expected: str | None) -> Admitted:
     with members.opened(folder) as files:
         small = {name: file.read(members.SMALL + 1) for name, file in files.items() if name != WEIGHTS}
         config = lora_config.read(small[CONFIG], max_rank)
         if FILE in small:
             _check_manifest(small[FILE], config, base)
-        elif need_manifest:
-            raise Refused(Code.MANIFEST_MISSING, f"There is no {FILE}")
         pairs = shapes.expected(config, base)
         header = read_header(files[WEIGHTS])
         shapes.compare(header.tensors, pairs)

@@ -1,7 +1,7 @@
 """An adapter that was trained elsewhere becomes a version: repaired, checked, stored, then recorded.
 
-An import changes what a brand answers with only when that is asked for, or when the brand has nothing live:
-its first version goes live, as a job's does. Called by the route of adapters and the cli.
+An import changes what a brand answers with only when that is asked for, or when the brand has nothing live
+and is not paused: its first version goes live, as a job's does. Called by the route of adapters and the cli.
 """
 
 from __future__ import annotations
@@ -199,6 +199,7 @@ def _roll_out(session: Session, row: Version, base: Base, promote: bool, by: By)
     brand = rollout.find(session, row.tenant, row.brand, row.base, lock=True)
     if brand is None:
         return rollout.arrived(session, row, by)
-    if promote or (brand.pending is None and resolve.usable(session, row.tenant, brand.live, base) is None):
+    is_held = brand.paused or brand.pending is not None
+    if promote or (not is_held and resolve.usable(session, row.tenant, brand.live, base) is None):
         return rollout.promote(session, brand, row.name, by)
     return brand

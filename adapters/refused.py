@@ -49,7 +49,6 @@ class Code(StrEnum):
     PATTERN = "pattern", "write literal module names (letters, digits, _ and dots), 64 at most"
     RANK = "rank", "train it again with a lower rank, or raise CHORUS_MAX_LORA_RANK"
     SCALING = "scaling", "set lora_alpha to the number that it was trained with"
-    MANIFEST_MISSING = "manifest_missing", "import the adapter in place of copying it among the versions"
     BAD_MANIFEST = "bad_manifest", "remove manifest.json and import the adapter again"
     OTHER_BASE = "other_base", "or serve the base that it was made for"
     # The header of adapter_model.safetensors

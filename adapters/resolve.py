@@ -23,7 +23,8 @@ def version_for(session: Session, tenant: str, model: str, base: Base) -> Versio
 
     When the live one was not made for `base` (the base was changed under its slug, or back), the newest
     final version that was, and is proven, answers. When there is none, the newest is returned, so that the
-    caller can say why: `answers` tells.
+    caller can say why: `answers` tells. Where nothing is live nothing stands in: what is pending is returned,
+    or the newest when all are refuted, for the same reason, and else None.
     """
     mine = select(Version).where(Version.tenant == tenant, Version.deleted_at.is_(None))
     exact = session.scalar(mine.where(Version.name == model))
@@ -36,12 +37,12 @@ def version_for(session: Session, tenant: str, model: str, base: Base) -> Versio
     if live is not None:
         return live
     finals = mine.where(Version.brand == model, Version.step.is_(None)).order_by(Version.seq.desc())
-    newest = None
-    for found in session.scalars(finals):
-        if answers(found, base):
-            return found
-        newest = newest or found
-    return newest
+    found = session.scalars(finals).all()
+    if row is not None and row.live is None:
+        if row.pending is not None:
+            return session.scalar(mine.where(Version.name == row.pending))
+        return found[0] if found and all(version.refuted is not None for version in found) else None
+    return next((version for version in found if answers(version, base)), found[0] if found else None)
 
 
 def answers(row: Version, base: Base) -> bool:

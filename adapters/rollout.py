@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from adapters.eligible import RolloutRefused, beside, check_not_refuted, checked
 from records import audit
 from records.audit import By
 from records.models import Rollout, Version
@@ -23,18 +24,10 @@ from records.models import Rollout, Version
 STATE = ("live", "previous", "candidate", "share", "shadow", "paused", "pending")
 ANSWERING = ("live", "candidate", "shadow")  # those that get requests
 IN_USE = {
-    "live": "it is live for brand '{brand}'; promote another first",
+    "live": "it is live for brand '{brand}'; promote another or retire the brand first",
     "candidate": "it is the candidate of brand '{brand}'; end its canary first",
     "shadow": "it is the shadow of brand '{brand}'; end that first",
 }
-
-
-class RolloutRefused(ValueError):
-    """The change cannot be made; nothing was written. `param` names the argument at fault, if one is."""
-
-    def __init__(self, code: str, message: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.code, self.param = code, param
 
 
 def find(session: Session, tenant: str, brand: str, base: str, *, lock: bool = False) -> Rollout | None:
@@ -77,7 +70,7 @@ def arrived(session: Session, version: Version, by: By) -> Rollout | None:
     """
     if not version.brand:
         return None
-    _check_not_refuted(version)
+    check_not_refuted(version)
     row = find(session, version.tenant, version.brand, version.base, lock=True)
     if row is None:
         return _begin(session, version, by)
@@ -94,7 +87,7 @@ def promote(session: Session, row: Rollout, version: str | None, by: By) -> Roll
         raise RolloutRefused(
             "no_candidate", f"Brand '{row.brand}' has no candidate; name the version to promote."
         )
-    return _go_live_or_wait(session, row, by, "promote", _checked(session, row, name))
+    return _go_live_or_wait(session, row, by, "promote", checked(session, row, name))
 
 
 def rollback(session: Session, row: Rollout, by: By) -> Rollout:
@@ -104,7 +97,15 @@ def rollback(session: Session, row: Rollout, by: By) -> Rollout:
         raise RolloutRefused(
             "no_previous", f"Brand '{row.brand}' has no previous version; promote one by its name."
         )
-    return _go_live(session, row, by, "rollback", _checked(session, row, row.previous).name)
+    return _go_live(session, row, by, "rollback", checked(session, row, row.previous).name)
+
+
+def retire(session: Session, row: Rollout, by: By) -> Rollout:
+    """Take the brand out of service: its name answers nobody until somebody promotes a version or rolls back
+    to the one that was live, now `previous`. Canary, shadow and what waits for its proof end. The brand is
+    paused, as a job that still runs would else bring it back; `resume` ends that."""
+    parts: dict[str, Any] = dict.fromkeys(("live", "candidate", "shadow", "pending"))
+    return _change(session, row, by, "retire", **parts, previous=row.live or row.previous, paused=True)
 
 
 def canary(session: Session, row: Rollout, version: str | None, share: float | None, by: By) -> Rollout:
@@ -117,13 +118,13 @@ def canary(session: Session, row: Rollout, version: str | None, share: float | N
     name = version or row.candidate
     if name is None:
         raise RolloutRefused("no_candidate", f"Brand '{row.brand}' has no candidate; name a version.")
-    candidate = _not_live(row, _checked(session, row, name))
+    candidate = beside(row, checked(session, row, name))
     return _change(session, row, by, "canary", candidate=candidate, share=float(share))
 
 
 def shadow(session: Session, row: Rollout, version: str | None, by: By) -> Rollout:
     """The version gets a copy of the requests, answers nobody; None ends that. Raises RolloutRefused."""
-    name = None if version is None else _not_live(row, _checked(session, row, version))
+    name = None if version is None else beside(row, checked(session, row, version))
     return _change(session, row, by, "shadow", shadow=name)
 
 
@@ -216,33 +217,3 @@ def _change(session: Session, row: Rollout, by: By, action: str, **values: Any) 
         row.generation, row.updated_at = row.generation + 1, int(time.time())
         audit.note(session, by, row.tenant, action, name_of(row), before=before, after=after)
     return row
-
-
-def _checked(session: Session, row: Rollout, name: str) -> Version:
-    """The version of that name, which this rollout may use. Raises RolloutRefused."""
-    mine = select(Version).where(Version.tenant == row.tenant, Version.deleted_at.is_(None))
-    version = session.scalar(mine.where(Version.name == name))
-    if version is None:
-        said = f"There is no version {name[:256]!r}; use a full name (ft:...) from the list of models."
-        raise RolloutRefused("version_not_found", said, "version")
-    if version.brand != row.brand:
-        said = f"{name} is of brand '{version.brand}', not of '{row.brand}'."
-        raise RolloutRefused("version_of_another_brand", said, "version")
-    if version.base != row.base:
-        said = f"{name} was made for base '{version.base}', not for '{row.base}'; train it again."
-        raise RolloutRefused("version_of_another_base", said, "version")
-    _check_not_refuted(version)
-    return version
-
-
-def _check_not_refuted(version: Version) -> None:
-    if version.refuted is not None:
-        said = f"{version.name} was refuted by its proof: {version.refuted}. Use another version."
-        raise RolloutRefused("version_refuted", said)
-
-
-def _not_live(row: Rollout, version: Version) -> str:
-    if version.name == row.live:
-        said = f"{version.name} is live for brand '{row.brand}' already."
-        raise RolloutRefused("already_live", said, "version")
-    return version.name

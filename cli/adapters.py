@@ -15,9 +15,9 @@ from rich.table import Table
 from adapters import base as bases
 from adapters import imported
 from adapters.check import Admitted, admit
+from adapters.eligible import RolloutRefused
 from adapters.imported import Imported, NotImported
 from adapters.refused import Refused
-from adapters.rollout import RolloutRefused
 from cli import options
 from cli.options import Base, Home
 from records.audit import By

@@ -15,7 +15,7 @@ from rich.console import Console
 from sqlalchemy.orm import Session
 
 from adapters import resolve, rollout
-from adapters.rollout import RolloutRefused
+from adapters.eligible import RolloutRefused
 from cli import brands_shown, options
 from cli.options import Home
 from records.audit import By
@@ -37,7 +37,7 @@ brands = typer.Typer(no_args_is_help=True)
 
 @brands.callback()
 def about() -> None:
-    """What brands mean: promote, roll back, canary, shadow."""
+    """What brands mean: promote, roll back, retire, canary, shadow."""
 
 
 @brands.command("list")
@@ -68,6 +68,12 @@ def promote(
 def rollback(brand: Brand, tenant: Tenant, base: Slug = None, home: Home = None) -> None:
     """Let the live and the previous version change places."""
     _change(tenant, brand, base, home, lambda session, row: rollout.rollback(session, row, BY))
+
+
+@brands.command()
+def retire(brand: Brand, tenant: Tenant, base: Slug = None, home: Home = None) -> None:
+    """Take the brand out of service until somebody promotes or rolls back; it is paused too."""
+    _change(tenant, brand, base, home, lambda session, row: rollout.retire(session, row, BY))
 
 
 @brands.command()
@@ -119,8 +125,7 @@ def _change(
         raise options.stop(str(refused)) from None
     Console().print(brands_shown.state(row))
     for name in unproven:
-        said = f"{name} is not proven yet: until a server that serves {row.base} has done that"
-        Console(soft_wrap=True, highlight=False).print(f"{said}, it answers nobody.")
+        Console(soft_wrap=True, highlight=False).print(brands_shown.what_is_next(row, name))
 
 
 def _only(session: Session, tenant: str, brand: str, base: str | None) -> Rollout:

@@ -46,6 +46,17 @@ def state(row: Rollout) -> Table:
     return shown
 
 
+def what_is_next(row: Rollout, unproven: str) -> str:
+    """What becomes of a version that the rollout names and that no engine has proven yet."""
+    then = "goes live by itself" if unproven == row.pending else "gets its share of the requests"
+    now = f"{row.live} answers" if row.live else f"nobody answers for '{row.brand}'"
+    return (
+        f"{unproven} is not proven yet. A running server that serves {row.base} proves it as soon as it sees "
+        f"it, and then it {then}; until then {now}. If the proof fails nothing changes. "
+        f"`chorus brands show {row.brand} --tenant {row.tenant}` shows either."
+    )
+
+
 def whole(console: Console, session: Session, row: Rollout) -> None:
     """One brand, all its versions, and its latest changes."""
     console.print(state(row))

@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Fine-tune and serve one LoRA adapter per brand."
 )
 app.add_typer(adapters, name="adapters", help="Check and import LoRA adapters.")
-app.add_typer(brands, name="brands", help="What brands mean: promote, roll back, canary, shadow.")
+app.add_typer(brands, name="brands", help="What brands mean: promote, roll back, retire, canary, shadow.")
 app.add_typer(tenants, name="tenants", help="Tenants and their API keys.")
 
 

@@ -16,6 +16,7 @@ from adapters import base as bases
 from cli import options
 from records.settings import Settings
 from server.app import create_app
+from server.engine.flags import FlagRefused
 from server.engine.vllm import VllmEngine
 
 WORKER_BACKOFF_SECONDS = (1, 2, 5, 15, 30)
@@ -89,7 +90,10 @@ def run(settings: Settings, *, worker: bool, flags: Sequence[str]) -> int:
         base = bases.resolve(settings.base, settings.home)
     except bases.BaseNotFound as error:
         raise options.stop(str(error)) from None
-    engine = VllmEngine(settings, base, flags)
+    try:
+        engine = VllmEngine(settings, base, flags)
+    except FlagRefused as error:
+        raise options.stop(str(error)) from None
     config = uvicorn.Config(
         create_app(settings, engine, database, base),
         host=settings.host,

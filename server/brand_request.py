@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,17 +16,25 @@ from server.errors import from_validation, invalid
 TAKES: Mapping[str, Set[str]] = {
     "promote": {"version"},
     "rollback": set(),
+    "retire": set(),
     "canary": {"version", "share"},
     "shadow": {"version"},
     "pause": set(),
     "resume": set(),
 }
 
+PLAIN: Mapping[str, Callable[[Session, Rollout, By], Rollout]] = {
+    "rollback": rollout.rollback,
+    "retire": rollout.retire,
+    "pause": rollout.pause,
+    "resume": rollout.resume,
+}
+
 
 class BrandRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    action: Literal["promote", "rollback", "canary", "shadow", "pause", "resume"]
+    action: Literal["promote", "rollback", "retire", "canary", "shadow", "pause", "resume"]
     version: str | None = None
     share: float | None = Field(None, ge=0, le=1, strict=True)
 
@@ -35,16 +43,12 @@ class BrandRequest(BaseModel):
         match self.action:
             case "promote":
                 return rollout.promote(session, row, self.version, by)
-            case "rollback":
-                return rollout.rollback(session, row, by)
             case "canary":
                 return rollout.canary(session, row, self.version, self.share, by)
             case "shadow":
                 return rollout.shadow(session, row, self.version, by)
-            case "pause":
-                return rollout.pause(session, row, by)
-            case "resume":
-                return rollout.resume(session, row, by)
+            case "rollback" | "retire" | "pause" | "resume":
+                return PLAIN[self.action](session, row, by)
 
 
 def parse(body: dict[str, Any]) -> BrandRequest:

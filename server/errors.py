@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
 
-from adapters.rollout import RolloutRefused
+from adapters.eligible import RolloutRefused
 from records.pages import UnknownCursor
 from server.engine.base import EngineUnavailable, RequestRefused
 
@@ -44,6 +44,15 @@ def missing(what: str, name: str) -> RequestRefused:
 
 def unknown_model(model: str) -> RequestRefused:
     message = f"The model `{model}` does not exist or you do not have access to it."
+    return RequestRefused(404, message, type=INVALID, param="model", code="model_not_found")
+
+
+def nothing_live(brand: str) -> RequestRefused:
+    """404: the brand is there, and no version answers for it, as when it was retired."""
+    message = (
+        f"The brand `{brand}` has no live version. Promote one of its versions: POST /v1/brands/{brand} with "
+        '{"action": "promote", "version": "ft:..."}. Each version still answers to its own full name.'
+    )
     return RequestRefused(404, message, type=INVALID, param="model", code="model_not_found")
 
 

@@ -46,12 +46,14 @@ async def follow(database: Database, blobs: Blobs, catalog: Catalog, prover: Pro
 
     A database that fails for a while leaves the last known names in force.
     """
-    swept = time.monotonic()
+    swept, proven_at = time.monotonic(), None
     while True:
         await asyncio.sleep(SECONDS)
         try:
             now = await run_in_threadpool(stamp, database)
-            prover.begin(await run_in_threadpool(prover.waiting))
+            if now != proven_at or prover.due():
+                prover.begin(await run_in_threadpool(prover.waiting))
+                proven_at = now
             if now != known:
                 newer, gone = await run_in_threadpool(_changes, database, known, catalog)
                 await _preload(catalog, newer)

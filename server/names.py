@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from adapters import resolve, rollout
@@ -20,7 +21,7 @@ from records.database import Database
 from records.models import Rollout
 from records.models import Version as Row
 from server.engine.base import RequestRefused, Version
-from server.errors import INVALID, unknown_model, unusable
+from server.errors import INVALID, nothing_live, unknown_model, unusable
 
 REMEMBERED_NAMES = 8192
 WAIT_SECONDS = 5.0  # how long a request for a brand waits for the proof of its first version
@@ -95,6 +96,14 @@ class Names:
         """Whether the version was made for the base model that is served here."""
         return resolve.fits(row, self.base)
 
+    def row_of(self, session: Session, tenant: str, model: str) -> Row:
+        """The row behind a name, also where that version may not answer. Raises RequestRefused: 404."""
+        row = resolve.version_for(session, tenant, model, self.base)
+        if row is None:
+            brand = rollout.find(session, tenant, model, self.base.slug)
+            raise unknown_model(model) if brand is None else nothing_live(model)
+        return row
+
     def version_of(self, row: Row) -> Version:
         """The engine's word for a row. Raises RequestRefused: 404 when it was made for another base, 410 when
         it was refuted."""
@@ -108,13 +117,11 @@ class Names:
 
     def _look_up(self, tenant: str, model: str) -> Meaning:
         with self.database.read() as session:
-            row = resolve.version_for(session, tenant, model, self.base)
-            if row is None:
-                raise unknown_model(model)
+            row = self.row_of(session, tenant, model)
             live = self.version_of(row)
             found = rollout.find(session, tenant, model, self.base.slug)
             if row.name != model and row.proved_at is None:
-                raise BeingProven(model) if found and found.pending else _nothing_live(model)
+                raise BeingProven(model) if found and found.pending else nothing_live(model)
             others: dict[str, Version] = {}
             for part in ("candidate", "shadow", "previous") if found else ():
                 version = resolve.usable(session, tenant, getattr(found, part), self.base)
@@ -131,8 +138,3 @@ async def _happens(event: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def _nothing_live(brand: str) -> RequestRefused:
-    message = f"The brand `{brand}` has no live version yet; promote one."
-    return RequestRefused(404, message, type=INVALID, param="model", code="model_not_found")

@@ -11,15 +11,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from adapters import proving, resolve
+from adapters.eligible import RolloutRefused
 from adapters.proof import Proof, Verdict
-from adapters.rollout import RolloutRefused
 from records.audit import By
 from records.database import Database
 from records.models import Version as Row
@@ -75,9 +75,16 @@ class Prover:
             raise RolloutRefused("version_refuted", said)
         return verdict
 
-    def begin(self, rows: Iterable[Row]) -> None:
-        """Prove in the background what waits for it, unless that runs or was tried a moment ago."""
+    def due(self) -> bool:
+        """Whether a version that could not be proven is to be tried again by now."""
         now = time.monotonic()
+        return any(at <= now for name, (at, _) in self._again.items() if name not in self._running)
+
+    def begin(self, rows: Collection[Row]) -> None:
+        """Prove in the background what waits for it (all of that is in `rows`), unless that runs or was tried
+        a moment ago."""
+        now, waiting = time.monotonic(), {row.name for row in rows}
+        self._again = {name: tried for name, tried in self._again.items() if name in waiting}
         for row in rows:
             if row.name not in self._running and self._again.get(row.name, (0.0, 0.0))[0] <= now:
                 self._start(row)
@@ -116,8 +123,9 @@ class Prover:
 
     def _done(self, name: str, task: asyncio.Task[Verdict | None]) -> None:
         del self._running[name]
-        if not task.cancelled():
-            task.exception()  # whoever waited has got it, and nobody may have waited
+        # Whoever waited has got the exception. Nobody may have, so it is for `begin` to see whether it waits.
+        if not task.cancelled() and task.exception() is not None:
+            self._again.setdefault(name, (time.monotonic(), AGAIN_SECONDS / 2))
 
     async def _in_background(self, row: Row) -> None:
         try:

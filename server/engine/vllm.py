@@ -21,6 +21,7 @@ from typing import Any
 from adapters.base import TINY, Base
 from adapters.modules import SERVED_LINEARS
 from records.settings import Settings
+from server.engine import flags as engine_flags
 from server.engine import vllm_wire as wire
 from server.engine.base import AdapterRefused, EngineUnavailable, Kind, Version
 from server.engine.processes import end, engine_processes
@@ -30,9 +31,13 @@ COMPACT_JSON = {"backend": "xgrammar", "disable_any_whitespace": True}
 
 
 class VllmEngine:
-    """The real engine. `flags` are vLLM's own, as after `chorus serve --`; they win over ours."""
+    """The real engine. `flags` are vLLM's own, as after `chorus serve --`; they win over ours.
+
+    Raises FlagRefused for one that is not supported.
+    """
 
     def __init__(self, settings: Settings, base: Base, flags: Sequence[str] = ()) -> None:
+        engine_flags.check(flags)
         self._flags = [*_flags(settings, base), *flags]
         self._small = base.path == TINY
         self._client: Any = None
@@ -174,6 +179,7 @@ def _launch(flags: list[str]) -> tuple[Any, Any]:
 
     arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(flags)
     validate_parsed_serve_args(arguments)
+    engine_flags.check_parsed(arguments)
     engine = AsyncEngineArgs.from_cli_args(arguments)
     context = UsageContext.OPENAI_API_SERVER
     config = engine.create_engine_config(usage_context=context)

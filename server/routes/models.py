@@ -7,6 +7,7 @@ import time
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from adapters import resolve, rollout
@@ -29,9 +30,11 @@ router = APIRouter(prefix="/models")
 def list_models(tenant: CurrentTenant, house: Here) -> JSONResponse:
     with house.database.read() as session:
         rows = [row for row in resolve.versions_of(session, tenant) if house.names.serves(row)]
-        live = {row.live for row in rollout.of(session, tenant, house.base.slug)}
+        rollouts = rollout.of(session, tenant, house.base.slug)
+    live = {row.live for row in rollouts}
+    silent = {"", *(row.brand for row in rollouts if row.live is None and row.pending is None)}
     finals = [row for row in rows if row.step is None and row.refuted is None]
-    answering = {row.brand: row for row in finals if row.brand}
+    answering = {row.brand: row for row in finals if row.brand not in silent}
     answering |= {row.brand: row for row in rows if row.name in live}
     brands = [shapes.model(brand, row.created_at, tenant) for brand, row in answering.items()]
     return JSONResponse({"object": "list", "data": [_base(house), *brands, *map(shapes.version, rows)]})
@@ -42,9 +45,7 @@ def retrieve(model: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
     if house.base.is_named(model):
         return JSONResponse(_base(house))
     with house.database.read() as session:
-        row = resolve.version_for(session, tenant, model, house.base)
-    if row is None:
-        raise unknown_model(model)
+        row = house.names.row_of(session, tenant, model)
     house.names.version_of(row)  # what cannot answer here is not there
     return JSONResponse(shapes.model(model, row.created_at, tenant))
 
@@ -53,7 +54,7 @@ def retrieve(model: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
 async def delete(model: str, tenant: CurrentTenant, by: CurrentActor, house: Here) -> JSONResponse:
     """Forget a version: it stops to answer now, and leaves the engine when its last stream has ended.
 
-    Refused (409) while a rollout sends it requests.
+    Refused (409) while a rollout sends it requests; a brand's last version goes once the brand is retired.
     """
     if house.base.is_named(model):
         said = "The base model cannot be deleted; only fine-tuned versions can."
@@ -74,11 +75,17 @@ def _mark_deleted(house: House, tenant: str, model: str, by: By) -> None:
             row.proof = None  # it quotes what the tenant trained on
             was = {"sha256": row.sha256, "job_id": row.job_id}
             audit.note(session, by, tenant, "delete", f"version:{row.name}", before=was, after=None)
-        elif resolve.version_for(session, tenant, model, house.base) is not None:
+        elif _is_brand(session, house, tenant, model):
             said = f"'{model}' is a brand; delete its versions (ft:...) instead."
             raise invalid(said, "model", "model_not_deletable")
         else:
             raise unknown_model(model)
+
+
+def _is_brand(session: Session, house: House, tenant: str, model: str) -> bool:
+    if rollout.find(session, tenant, model, house.base.slug) is not None:
+        return True
+    return resolve.version_for(session, tenant, model, house.base) is not None
 
 
 def _base(house: House) -> Shape:

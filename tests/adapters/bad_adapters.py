@@ -13,7 +13,6 @@ from bench.adapters import random_adapter
 from tests.adapters.bad_configs import CONFIGS
 from tests.adapters.bad_files import FILES
 from tests.adapters.bad_weights import WEIGHT_FILES
-from tests.adapters.conftest import manifest
 
 BAD = {**FILES, **CONFIGS, **WEIGHT_FILES}
 RANK = 8
@@ -34,7 +33,7 @@ def good(folder: Path) -> Path:
 
 def describe(folder: Path, base: Base) -> Manifest:
     """Make it one of our own: the manifest that training would write."""
-    made = manifest(
+    made = Manifest(
         base=base.slug,
         base_config_sha256=base.config_sha256,
         base_weights_sha256=base.weights_sha256,
@@ -42,6 +41,11 @@ def describe(folder: Path, base: Base) -> Manifest:
         rank=RANK,
         alpha=float(RANK),
         target_modules=MODULES,
+        job_id="ftjob-acme",
+        step=10,
+        seed=1,
+        training_sha256="0" * 64,
+        code_version="test",
     )
     (folder / FILE).write_text(made.model_dump_json(indent=2))
     return made

@@ -113,9 +113,7 @@ CONFIGS = {
     "a manifest of another rank": Bad(Code.BAD_MANIFEST, _manifest(rank=16), own=True),
     "a manifest with more than it has": Bad(Code.BAD_MANIFEST, _manifest(trusted=True), own=True),
     "a manifest that is not JSON": Bad(Code.BAD_MANIFEST, lambda folder: flip(folder, 0, 0, FILE), own=True),
-    "no manifest among our own": Bad(
-        Code.MANIFEST_MISSING, lambda folder: (folder / FILE).unlink(), own=True
-    ),
+    "no manifest among our own": Bad(Code.CONTENT_CHANGED, lambda folder: (folder / FILE).unlink(), own=True),
     "another seed in the manifest": Bad(Code.CONTENT_CHANGED, _manifest(seed=99), own=True),
     "white space in the configuration": Bad(
         Code.CONTENT_CHANGED, lambda folder: (folder / CONFIG).open("a").write(" "), own=True

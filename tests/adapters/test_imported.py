@@ -103,7 +103,7 @@ def test_an_import_is_a_version_that_passes_the_check_of_our_own(
     assert row.name == f"ft:tiny:acme:luxe:{row.sha256[:8]}"
     assert (row.job_id, row.step, row.base) == (None, None, "tiny")
     folder = publish.folder(take_in.home, row.sha256)
-    admit(folder, base, max_rank=32, need_manifest=True, expected_sha256=row.sha256)
+    admit(folder, base, max_rank=32, expected_sha256=row.sha256)
     manifest = Manifest.model_validate(row.manifest)
     assert manifest == Manifest.model_validate_json((folder / "manifest.json").read_text())
     assert (manifest.source, manifest.job_id, manifest.training_sha256) == ("imported", None, None)
@@ -177,6 +177,18 @@ def test_a_paused_brand_keeps_what_it_has_but_for_a_promotion(
     row = take_in.rollout()
     assert row is not None
     assert (row.live, row.candidate) == (trained, None)
+    assert take_in(adapter, promote=True).live
+
+
+def test_a_retired_brand_stays_out_of_service_but_for_a_promotion(
+    take_in: Importer, database: Database, trained: str, adapter: Path
+) -> None:
+    with database.write() as session:
+        row = rollout.find(session, "acme", "luxe", "tiny")
+        assert row is not None
+        rollout.retire(session, row, BY)
+    assert not take_in(adapter).live
+    assert take_in.answering() is None
     assert take_in(adapter, promote=True).live
 
 

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import select
 
 from adapters import proving, resolve, rollout
+from adapters.eligible import RolloutRefused
 from adapters.proof import Verdict
-from adapters.rollout import RolloutRefused
 from records.audit import By
 from records.database import Database
 from records.models import Audit, Event, Rollout, Version

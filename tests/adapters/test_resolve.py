@@ -45,6 +45,32 @@ def test_a_brand_is_its_live_version_and_without_one_its_newest_final_version(
     assert answers(database, second.name) is None
 
 
+def test_nothing_stands_in_for_the_live_version_of_a_retired_brand(
+    database: Database, publish_one: Publish
+) -> None:
+    older, live = publish_one(), publish_one()
+    with database.write() as session:
+        brand = rollout.find(session, "acme", "luxe", BASE.slug)
+        assert brand is not None
+        rollout.retire(session, brand, By("cli"))
+    assert answers(database, "luxe") is None
+    assert [answers(database, version.name) for version in (older, live)] == [older.name, live.name]
+    with database.read() as session:
+        assert resolve.for_start(session, 10, BASE) == []
+
+
+def test_a_candidate_does_not_answer_for_a_brand_that_has_nothing_live(
+    database: Database, publish_one: Publish
+) -> None:
+    first = publish_one(proved=False)
+    with database.write() as session:
+        brand = rollout.find(session, "acme", "luxe", BASE.slug)
+        assert brand is not None
+        rollout.pause(session, brand, By("cli"))
+        session.query(Version).filter(Version.name == first.name).update({"proved_at": 1})
+    assert answers(database, "luxe") is None
+
+
 def test_a_brand_with_checkpoints_only_does_not_answer(database: Database, publish_one: Publish) -> None:
     checkpoint = publish_one(checkpoint=True)
     assert answers(database, "luxe") is None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapters import rollout
-from adapters.rollout import RolloutRefused
+from adapters.eligible import RolloutRefused
 from records.audit import By
 from records.database import Database
 from records.models import Audit, Rollout, Version
@@ -148,6 +148,50 @@ def test_rollback_and_rollback_again_change_live_and_previous(publish_one: Publi
     assert (row.live, row.previous) == (second.name, first.name)
 
 
+def test_a_retired_brand_has_nothing_live_and_only_people_bring_it_back(
+    database: Database, publish_one: Publish, change: Change
+) -> None:
+    first, second, third = publish_one(), publish_one(), publish_one()
+    change(rollout.canary, first.name, 0.5)
+    change(rollout.shadow, first.name)
+    publish_one(proved=False)
+    assert brand(database).pending is not None
+    row = change(rollout.retire)
+    assert (row.live, row.previous, row.paused) == (None, third.name, True)
+    assert (row.candidate, row.share, row.shadow, row.pending) == (None, 0.0, None, None)
+    late = publish_one()
+    row = brand(database)
+    assert (row.live, row.candidate, row.share) == (None, late.name, 0.0), "a job does not bring it back"
+    assert change(rollout.rollback).live == third.name
+    change(rollout.retire)
+    row = change(rollout.promote, second.name)
+    assert (row.live, row.previous, row.paused) == (second.name, None, True)
+
+
+def test_each_version_of_a_retired_brand_can_be_released(
+    database: Database, publish_one: Publish, change: Change
+) -> None:
+    only = publish_one()
+    with pytest.raises(RolloutRefused, match="promote another or retire the brand first"):
+        release(database, only)
+    change(rollout.retire)
+    release(database, only)
+    row = brand(database)
+    assert (row.live, row.previous) == (None, None)
+    assert change(rollout.promote, publish_one().name).live is not None
+
+
+def test_nothing_stands_beside_a_live_version_that_is_not_there(
+    database: Database, publish_one: Publish, change: Change
+) -> None:
+    version = publish_one()
+    change(rollout.retire)
+    for step in ((rollout.canary, version.name, 0.5), (rollout.shadow, version.name)):
+        with pytest.raises(RolloutRefused, match=r"no live version.*; promote one first") as caught:
+            change(*step)
+        assert (caught.value.code, caught.value.param) == ("no_live", None)
+
+
 def test_a_canary_begins_grows_and_ends(publish_one: Publish, change: Change) -> None:
     first, second = publish_one(), publish_one()
     row = change(rollout.canary, first.name, 0.1)
@@ -174,6 +218,7 @@ def test_each_change_is_one_audit_row_with_before_and_after(
         (rollout.rollback,),
         (rollout.pause,),
         (rollout.resume,),
+        (rollout.retire,),
     ]
     for rule, *arguments in steps:
         before = brand(database)
@@ -203,6 +248,7 @@ def test_what_is_already_so_is_no_change(database: Database, publish_one: Publis
         change(*step)
     assert rollout.state(brand(database)) == rollout.state(before)
     assert brand(database).generation == before.generation == len(audit(database))
+    assert change(rollout.retire).generation == change(rollout.retire).generation
 
 
 def test_a_change_that_is_only_rehearsed_leaves_no_trace(database: Database, publish_one: Publish) -> None:

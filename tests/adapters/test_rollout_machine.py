@@ -9,11 +9,18 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from adapters import proving, publish, rollout
+from adapters.eligible import RolloutRefused
 from adapters.proof import Verdict
-from adapters.rollout import RolloutRefused
 from records.audit import By
 from records.database import Database
 from records.models import Audit, Rollout, Version
@@ -65,6 +72,12 @@ class Machine(RuleBasedStateMachine):
         after = {"live": previous, "previous": live, "pending": None}
         self.change(previous is not None, after, rollout.rollback)
 
+    @rule()
+    def retire(self) -> None:
+        previous = self.state["live"] or self.state["previous"]
+        gone = dict.fromkeys(("live", "candidate", "shadow", "pending"))
+        self.change(True, {**gone, "previous": previous, "paused": True}, rollout.retire)
+
     @rule(pick=st.none() | picks, share=st.none() | st.sampled_from([0.0, 0.1, 1.0, 2.0]))
     def canary(self, pick: int | None, share: float | None) -> None:
         name = self.named(pick)
@@ -73,12 +86,13 @@ class Machine(RuleBasedStateMachine):
             return
         wanted = name or self.state["candidate"]
         fine = share in (0.0, 0.1, 1.0) and wanted not in (None, self.state["live"], *self.refuted)
+        fine = fine and self.state["live"] is not None
         self.change(fine, {"candidate": wanted, "share": share}, rollout.canary, name, share)
 
     @rule(pick=st.none() | picks)
     def shadow(self, pick: int | None) -> None:
         name = self.named(pick)
-        fine = name is None or (name != self.state["live"] and name not in self.refuted)
+        fine = name is None or (self.state["live"] not in (None, name) and name not in self.refuted)
         self.change(fine, {"shadow": name}, rollout.shadow, name)
 
     @rule(paused=st.booleans())
@@ -87,6 +101,7 @@ class Machine(RuleBasedStateMachine):
         waits = {"candidate": waited, "share": 0.0, "pending": None} if waited else {}
         self.change(True, {"paused": paused, **waits}, rollout.pause if paused else rollout.resume)
 
+    @precondition(lambda self: self.names)
     @rule(pick=picks, holds=st.booleans(), again=st.booleans())
     def prove(self, pick: int, holds: bool, again: bool) -> None:
         """By one server, or by two that come to the same."""
@@ -104,6 +119,7 @@ class Machine(RuleBasedStateMachine):
             elif "pending" in parts:
                 self.expect(self.goes_live(name))
 
+    @precondition(lambda self: self.names)
     @rule(pick=picks)
     def delete(self, pick: int) -> None:
         name = self.names[pick % len(self.names)]
@@ -125,9 +141,8 @@ class Machine(RuleBasedStateMachine):
             row = self.row(session)
         assert rollout.state(row) == self.state
         assert row.generation == self.changes
-        assert row.live in self.names
-        assert row.live in self.proved
-        assert row.live not in (row.previous, row.candidate, row.shadow, row.pending)
+        assert row.live is None or row.live in self.proved.intersection(self.names)
+        assert row.live is None or row.live not in (row.previous, row.candidate, row.shadow, row.pending)
         others = {row.previous, row.candidate, row.shadow, row.pending}
         assert others <= {*self.names, None}
         assert not others & self.refuted
@@ -155,7 +170,7 @@ class Machine(RuleBasedStateMachine):
         }
 
     def named(self, pick: int | None) -> str | None:
-        return None if pick is None else self.names[pick % len(self.names)]
+        return None if pick is None or not self.names else self.names[pick % len(self.names)]
 
     def row(self, session: Any) -> Rollout:
         row = rollout.find(session, "acme", self.brand, "tiny", lock=True)

@@ -75,6 +75,17 @@ def test_each_command_makes_its_change_and_shows_the_brand(shell: Shell) -> None
     assert shell.row().candidate is None
 
 
+def test_a_retired_brand_has_nothing_live_until_it_is_rolled_back(shell: Shell) -> None:
+    *_, live = shell.names
+    done = shell("retire", "luxe")
+    assert done.exit_code == 0, done.output
+    assert (shell.row().live, shell.row().previous) == (None, live)
+    assert "wait as candidate (paused)" in done.stdout
+    assert "cccccccc" in shell("list").stdout
+    assert shell("rollback", "luxe").exit_code == 0
+    assert shell.row().live == live
+
+
 def test_the_audit_says_that_it_was_the_command_line(shell: Shell) -> None:
     shell("rollback", "luxe")
     with shell.database.read() as session:
@@ -102,11 +113,16 @@ def test_what_is_not_proven_waits_for_a_server_and_the_command_says_so(shell: Sh
     shell("rollback", "luxe")
     done = shell("promote", "luxe", new)
     assert done.exit_code == 0
-    assert f"{new} is not proven yet: until a server that serves tiny has done that" in done.stdout
+    assert f"{new} is not proven yet. A running server that serves tiny proves it" in done.stdout
+    assert f"then it goes live by itself; until then {shell.row().live} answers." in done.stdout
+    assert "`chorus brands show luxe --tenant acme` shows either" in done.stdout
     assert "pending" in shell("show", "luxe").stdout
-    assert "is not proven yet" in shell("canary", "luxe", new, "--share", "0.5").stdout
+    assert "then it goes live" in shell("canary", "luxe", new, "--share", "0.5").stdout
     shell("canary", "luxe")
     assert "not proven" not in shell("promote", "luxe", shell.names[0]).stdout
+    assert "then it gets its share" in shell("canary", "luxe", new, "--share", "0.5").stdout
+    shell("retire", "luxe")
+    assert "until then nobody answers for 'luxe'" in shell("promote", "luxe", new).stdout
 
 
 def test_a_change_that_is_not_allowed_ends_with_a_sentence_and_changes_nothing(shell: Shell) -> None:

@@ -92,6 +92,14 @@ def test_a_base_that_is_nowhere_stops_the_start_with_a_sentence(tmp_path: Path) 
     assert "Traceback" not in done.stderr
 
 
+def test_a_flag_of_vllm_that_would_end_the_engine_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
+    done = chorus("serve", "--no-worker", "--", "--kv-sharing-fast-prefill", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--kv-sharing-fast-prefill is not supported" in done.stderr
+    assert "Start without it." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_help_shows_each_setting_with_its_variable_and_default(tmp_path: Path) -> None:
     shown = chorus("serve", "--help", cwd=tmp_path).stdout
     for text in ("CHORUS_BASE", "default tiny", "CHORUS_PORT", "default 8000", "--no-worker"):

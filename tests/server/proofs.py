@@ -15,7 +15,7 @@ from records.models import Audit, Version
 from server.engine.base import Kind, RequestRefused
 from server.engine.base import Version as Loaded
 from server.engine.fake import FakeEngine
-from tests.server.conftest import Running
+from tests.server.conftest import Running, Stage, until
 
 HELLO: Any = [{"role": "user", "content": "hello there"}]
 BRAND = "/v1/brands/luxe"
@@ -48,7 +48,9 @@ def unknown(_: str) -> None:
 
 
 class Asked(FakeEngine):
-    """Answers proofs only while `open` is set, and keeps what it was asked."""
+    """Answers proofs only while `open` is set, refuses them while `failing`, and keeps what it was asked."""
+
+    failing = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,6 +63,8 @@ class Asked(FakeEngine):
             self.proofs.append((version.name if version else self.base, body))
             while not self.open.is_set():
                 await self._pause(0.005)
+            if self.failing:
+                raise RequestRefused(400, "the text is too long", type="invalid_request_error")
         async for item in super().generate(kind, body, version):
             yield item
 
@@ -82,17 +86,15 @@ class Unsteady(FakeEngine):
         return super().logprobs(f"{model}{self.thoughts}", words)
 
 
-class Broken(FakeEngine):
-    """Answers all but proofs."""
-
-    tried = 0
-
-    async def generate(self, kind: Kind, body: dict[str, Any], version: Loaded | None) -> Any:
-        if body.get("echo"):
-            self.tried += 1
-            raise RequestRefused(400, "the text is too long", type="invalid_request_error")
-        async for item in super().generate(kind, body, version):
-            yield item
+def being_proven(serve: Stage) -> tuple[Running, Asked, str, str]:
+    """A server and its engine, the live version, and the next one, whose proof ends when `open` is set."""
+    engine = Asked()
+    server = serve(engine)
+    old = server.publish("luxe", seed=1)
+    engine.open.clear()
+    new = server.publish("luxe", seed=2, proof=trained())
+    until(lambda: len(engine.proofs) == 2)
+    return server, engine, old, new
 
 
 def answering(server: Running, model: str = "luxe", **given: Any) -> str:
@@ -104,8 +106,8 @@ def brand(server: Running) -> dict[str, Any]:
     return shown
 
 
-def post(server: Running, **body: Any) -> httpx.Response:
-    return server.http().post(BRAND, json=body)
+def post(server: Running, tenant: str = "acme", **body: Any) -> httpx.Response:
+    return server.http(tenant).post(BRAND, json=body)
 
 
 def version(server: Running, name: str) -> Version:

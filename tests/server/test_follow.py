@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from records.models import Version
+from server import follow
+from server.prover import Prover
 from tests.server.conftest import Running, Stage, until
+from tests.server.proofs import brand, trained
+
+
+def noted(function: Callable[..., Any], calls: list[int]) -> Callable[..., Any]:
+    """The function, that notes each of its calls."""
+
+    def called(*given: Any) -> Any:
+        calls.append(1)
+        return function(*given)
+
+    return called
+
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
 
 
 def test_a_publication_is_warm_before_its_first_request(server: Running) -> None:
-    began = time.monotonic()
     version = server.publish("luxe")
     until(lambda: version in server.engine.resident)
-    assert time.monotonic() - began < 2.0
     server.client().chat.completions.create(model="luxe", messages=HELLO)
     assert server.engine.loads == [version]
 
@@ -58,6 +70,29 @@ def test_rows_that_cannot_be_read_for_a_while_leave_the_known_names_in_force(
         assert ask(model="luxe", messages=HELLO).model == version
     newer = server.publish("luxe", seed=2)
     until(lambda: ask(model="luxe", messages=HELLO).model == newer)
+
+
+def test_what_waits_for_a_proof_is_read_when_the_rows_have_changed_and_not_else(
+    serve: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, read = list[int](), list[int]()
+    monkeypatch.setattr(follow, "stamp", noted(follow.stamp, looked))
+    monkeypatch.setattr(Prover, "waiting", noted(Prover.waiting, read))
+    server = serve()
+    name = server.publish("luxe", proof=trained())
+    until(lambda: brand(server)["live"] == name)
+
+    def quiet() -> bool:
+        """Three looks in a row without a reading."""
+        reads, until_look = len(read), len(looked) + 3
+        until(lambda: len(looked) >= until_look)
+        return len(read) == reads
+
+    until(quiet)
+    before = len(read)
+    newer = server.publish("luxe", seed=2, proof=trained())
+    until(lambda: brand(server)["live"] == newer)
+    assert len(read) > before
 
 
 def test_a_version_row_that_is_not_for_this_base_harms_nobody(server: Running) -> None:

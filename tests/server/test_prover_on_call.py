@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
 from adapters import rollout
 from server import prover
+from server.prover import Prover
 from tests.server.conftest import Running, Stage, until
-from tests.server.proofs import Asked, answering, brand, change, post, trained, version
+from tests.server.proofs import Asked, answering, being_proven, brand, change, post, trained, version
 
 
 def test_a_promotion_proves_first_and_is_in_force_on_return(server: Running) -> None:
@@ -24,12 +26,7 @@ def test_a_promotion_proves_first_and_is_in_force_on_return(server: Running) -> 
 
 
 def test_a_promotion_of_what_waits_already_is_in_force_on_return_too(serve: Stage) -> None:
-    engine = Asked()
-    server = serve(engine)
-    server.publish("luxe", seed=1)
-    engine.open.clear()
-    new = server.publish("luxe", seed=2, proof=trained())
-    until(lambda: len(engine.proofs) == 2)
+    server, engine, _, new = being_proven(serve)
     threading.Timer(0.3, engine.open.set).start()
     assert post(server, action="promote", version=new).json()["live"] == new
     assert len(engine.proofs) == 2, "both wait for the same proof"
@@ -79,6 +76,34 @@ def test_a_hung_engine_holds_a_promotion_up_for_a_stated_time_only(
     engine.open.set()
     until(lambda: version(server, checkpoint).proved_at is not None)
     assert post(server, action="promote", version=checkpoint).json()["live"] == checkpoint
+
+
+def test_what_came_to_wait_while_a_request_had_it_proven_in_vain_is_tried_again(
+    serve: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing in the rows changes when that proof fails: it is the failure that makes it due."""
+    seen, begin = set[str](), Prover.begin
+
+    def noted(of: Prover, rows: Any) -> None:
+        begin(of, rows)
+        seen.update(row.name for row in rows)
+
+    monkeypatch.setattr(Prover, "begin", noted)
+    monkeypatch.setattr(prover, "ON_CALL_SECONDS", 0.3)
+    engine = Asked()
+    server = serve(engine)
+    server.publish("luxe", seed=1)
+    engine.open.clear()
+    checkpoint = server.publish("luxe", seed=2, step=3, proof=trained())
+    assert post(server, action="promote", version=checkpoint).status_code == 503
+    change(server, rollout.promote, checkpoint)
+    until(lambda: checkpoint in seen)
+    assert len(engine.proofs) == 2, "the request's proof goes on"
+    engine.failing = True
+    engine.open.set()
+    until(lambda: len(engine.proofs) > 2)
+    engine.failing = False
+    until(lambda: brand(server)["live"] == checkpoint)
 
 
 def test_a_promotion_from_the_command_line_waits_for_the_next_server_that_sees_it(server: Running) -> None:

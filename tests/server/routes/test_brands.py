@@ -5,20 +5,13 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-import httpx
 import openai
 import pytest
 
 from adapters import publish
 from records.models import Version
 from tests.server.conftest import Running, Stage, until
-
-HELLO: Any = [{"role": "user", "content": "hello there"}]
-BRAND = "/v1/brands/luxe"
-
-
-def post(server: Running, tenant: str = "acme", **body: Any) -> httpx.Response:
-    return server.http(tenant).post(BRAND, json=body)
+from tests.server.proofs import BRAND, HELLO, answering, brand, post
 
 
 def change(server: Running, **body: Any) -> dict[str, Any]:
@@ -26,15 +19,6 @@ def change(server: Running, **body: Any) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     shown: dict[str, Any] = answer.json()
     return shown
-
-
-def brand(server: Running) -> dict[str, Any]:
-    shown: dict[str, Any] = server.http().get(BRAND).json()
-    return shown
-
-
-def answering(server: Running, model: str = "luxe", **given: Any) -> str:
-    return server.client().chat.completions.create(model=model, messages=HELLO, **given).model
 
 
 @pytest.fixture
@@ -76,6 +60,59 @@ def test_promotion_and_rollback_are_in_force_on_return(three: tuple[Running, str
     assert (shown["candidate"], shown["share"]) == (second, 0)
     assert change(server, action="promote")["live"] == second
     assert answering(server) == second
+
+
+def test_a_retired_brand_is_a_404_that_says_how_to_promote_and_its_versions_answer_to_their_names(
+    three: tuple[Running, str, str, str],
+) -> None:
+    server, first, second, third = three
+    change(server, action="canary", version=first, share=1)
+    change(server, action="shadow", version=second)
+    shown = change(server, action="retire")
+    assert (shown["live"], shown["previous"], shown["paused"]) == (None, third, True)
+    assert (shown["candidate"], shown["share"], shown["shadow"]) == (None, 0.0, None)
+    for ask in (lambda: answering(server), lambda: server.client().models.retrieve("luxe")):
+        with pytest.raises(
+            openai.NotFoundError, match=r"no live version\. Promote one of its versions"
+        ) as caught:
+            ask()
+        assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+    assert "luxe" not in {model.id for model in server.client().models.list()}
+    for name in (first, second, third):
+        assert answering(server, name) == name
+    assert server.http().get(f"{BRAND}/audit").json()["data"][0]["action"] == "retire"
+    assert change(server, action="rollback")["live"] == third
+    assert answering(server) == third
+    change(server, action="retire")
+    assert change(server, action="promote", version=first)["live"] == first
+    assert answering(server) == first
+
+
+def test_the_only_version_of_a_brand_is_deleted_once_the_brand_is_retired(server: Running) -> None:
+    only = server.publish("luxe")
+    until(lambda: answering(server) == only)
+    with pytest.raises(openai.ConflictError, match="promote another or retire the brand first"):
+        server.client().models.delete(only)
+    change(server, action="retire")
+    assert server.client().models.delete(only).deleted is True
+    for name in (only, "luxe"):
+        with pytest.raises(openai.NotFoundError):
+            answering(server, name)
+    with pytest.raises(openai.BadRequestError, match="is a brand"):
+        server.client().models.delete("luxe")
+    again = server.publish("luxe", seed=2)
+    assert change(server, action="promote")["live"] == again
+
+
+def test_a_brand_that_is_retired_on_one_server_is_retired_on_the_other(serve: Stage) -> None:
+    one, other = serve(), serve()
+    version = one.publish("luxe")
+    until(lambda: answering(other) == version)
+    change(one, action="retire")
+    body = {"model": "luxe", "messages": HELLO}
+    until(lambda: other.http().post("/v1/chat/completions", json=body).status_code == 404)
+    change(one, action="rollback")
+    until(lambda: other.http().post("/v1/chat/completions", json=body).status_code == 200)
 
 
 def test_a_canary_is_sticky_by_user_and_grows_without_moving_anybody_back(
@@ -220,6 +257,7 @@ def test_nothing_of_it_is_open_without_a_key(shared: Running) -> None:
         ({"action": "promote", "share": 0.5}, "share", "unsupported_parameter"),
         ({"action": "rollback", "version": "ft:x"}, "version", "unsupported_parameter"),
         ({"action": "pause", "share": 0}, "share", "unsupported_parameter"),
+        ({"action": "retire", "version": "ft:x"}, "version", "unsupported_parameter"),
         ({"action": "canary", "version": "ft:x", "share": 1.5}, "share", "invalid_value"),
         ({"action": "canary", "version": "ft:x", "share": "0.5"}, "share", "invalid_value"),
         ({"action": "canary", "version": "ft:x", "share": True}, "share", "invalid_value"),

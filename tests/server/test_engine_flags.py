@@ -1,0 +1,34 @@
+"""Flags under which one request would end the engine are refused, however they are written."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from records.settings import Settings
+from server.engine import flags
+from server.engine.flags import FlagRefused
+from server.engine.vllm import VllmEngine
+from tests.server.conftest import a_base
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["--kv-sharing-fast-prefill", "--kv_sharing_fast_prefill", "--kv-sharing-fast-prefill=true"],
+)
+def test_an_engine_is_not_made_with_a_flag_that_would_end_it(given: str, tmp_path: Path) -> None:
+    with pytest.raises(FlagRefused, match=r"--kv-sharing-fast-prefill is not supported: .*\. Start without"):
+        VllmEngine(Settings(home=tmp_path), a_base(tmp_path), ["--max-model-len", "64", given])
+
+
+def test_what_vllm_read_elsewhere_is_refused_too() -> None:
+    """In the file of its `--config`, or from an abbreviation."""
+    with pytest.raises(FlagRefused, match="--kv-sharing-fast-prefill"):
+        flags.check_parsed(Namespace(kv_sharing_fast_prefill=True))
+
+
+def test_other_flags_pass() -> None:
+    flags.check(["--max-model-len", "64", "--no-kv-sharing-fast-prefill", "--kv-cache-dtype=auto", "-O0"])
+    flags.check_parsed(Namespace(kv_sharing_fast_prefill=False))
