@@ -17,6 +17,7 @@ WARMUP_SHARE = 0.05
 FINAL_SHARE = 0.1
 # A checkpoint counts as better only when its held-out loss is lower by this share: less is noise.
 TOLERANCE = 0.01
+PATIENCE = 2
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,9 @@ def best(losses: Sequence[float | None]) -> int:
 
 
 def stopped_falling(losses: Sequence[float | None]) -> bool:
-    """Whether the last checkpoint is worse than the best by more than TOLERANCE."""
+    """Whether the last PATIENCE checkpoints are worse than the best by more than TOLERANCE.
+
+    One alone is no sign: while the learning rate is high, a loss near zero doubles and falls again.
+    """
     known = [loss for loss in losses if loss is not None]
-    return len(known) > 1 and known[-1] > min(known) * (1 + TOLERANCE)
+    return len(known) > PATIENCE and min(known[-PATIENCE:]) > min(known) * (1 + TOLERANCE)

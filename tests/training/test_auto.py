@@ -62,7 +62,10 @@ def test_the_checkpoint_with_the_lowest_held_out_loss_is_published(
 
 
 def test_training_stops_when_the_held_out_loss_has_risen() -> None:
-    assert auto.stopped_falling([1.0, 1.1])
+    assert auto.stopped_falling([1.0, 1.1, 1.05])
+    assert not auto.stopped_falling([1.0, 1.1])
+    assert not auto.stopped_falling([1.0, 1.1, 0.9])
+    assert not auto.stopped_falling([1.1, 1.0, 1.1])
     assert not auto.stopped_falling([1.0])
     assert not auto.stopped_falling([1.0, 0.9])
     assert not auto.stopped_falling([1.0, 1.0])
