@@ -73,11 +73,19 @@ def _many(folder: Path) -> None:
         (folder / f"{number:04}").touch()
 
 
+def _folder_is_a_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("x")
+
+
+def _readme_of_a_gigabyte(folder: Path) -> None:
+    (folder / "README.md").touch()
+    os.truncate(folder / "README.md", 1 << 30)
+
+
 FILES = {
     "no folder": Bad(Code.FOLDER_MISSING, shutil.rmtree),
-    "a file in place of the folder": Bad(
-        Code.FOLDER_MISSING, lambda folder: (shutil.rmtree(folder), folder.write_text("x"))
-    ),
+    "a file in place of the folder": Bad(Code.FOLDER_MISSING, _folder_is_a_file),
     "an empty folder": Bad(Code.FILE_MISSING, _empty),
     "no weights": Bad(Code.FILE_MISSING, lambda folder: (folder / WEIGHTS).unlink()),
     "no configuration": Bad(Code.FILE_MISSING, lambda folder: (folder / CONFIG).unlink()),
@@ -124,8 +132,5 @@ FILES = {
     "a name that is no text": Bad(Code.EXTRA_FILE, _beside("adapter\udcff.json")),
     "a thousand files beside": Bad(Code.EXTRA_FILE, _many),
     "a configuration of a gigabyte": Bad(Code.FILE_TOO_LARGE, _cut(1 << 30, CONFIG)),
-    "a README of a gigabyte": Bad(
-        Code.FILE_TOO_LARGE,
-        lambda folder: ((folder / "README.md").touch(), _cut(1 << 30, "README.md")(folder)),
-    ),
+    "a README of a gigabyte": Bad(Code.FILE_TOO_LARGE, _readme_of_a_gigabyte),
 }
