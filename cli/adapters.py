@@ -84,7 +84,7 @@ def take_in(
     except (NotImported, RolloutRefused) as error:
         raise options.stop(str(error)) from None
     except OSError as error:
-        raise options.stop(f"{error.strerror}: {error.filename or settings.home}") from None
+        raise options.failed(error) from None
     if as_json:
         typer.echo(json.dumps({"imported": True, **done.shown()}))
     else:

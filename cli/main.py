@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
+from sqlalchemy.exc import DBAPIError
 
 from cli import options
 from cli.adapters import adapters
 from cli.brands import brands
 from cli.options import Base, Home, Host, Port
 from cli.tenants import tenants
+from records.disk import is_full
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Fine-tune and serve one LoRA adapter per brand."
@@ -47,7 +50,13 @@ def work(base: Base = None, home: Home = None) -> None:
 
 
 def main() -> None:
-    app()
+    """Run the command. A full disk and a database that fails end it with a sentence, whatever it did."""
+    try:
+        app()
+    except (OSError, DBAPIError) as error:
+        if isinstance(error, OSError) and not is_full(error):
+            raise
+        sys.exit(options.failed(error).exit_code)
 
 
 if __name__ == "__main__":

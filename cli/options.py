@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from adapters.base import BaseNotFound
 from records import settings as setting
 from records.database import Database
+from records.disk import is_full
 from records.settings import Settings
 
 errors = Console(stderr=True, highlight=False)
@@ -49,9 +50,20 @@ def open_database(settings: Settings) -> Database:
     try:
         database.prepare()
     except OperationalError as error:
+        if is_full(error):
+            raise failed(error) from None
         said = str(error.orig).strip()
         raise stop(f"The database does not answer: {said}. Look at {setting.PREFIX}DATABASE_URL.") from None
     return database
+
+
+def failed(error: OSError | DBAPIError) -> typer.Exit:
+    """Print what the disk or the database did not do, and exit with 2: `raise failed(...)`."""
+    if is_full(error):
+        return stop("The disk is full; nothing was changed. Make room where CHORUS_HOME lies and try again.")
+    if isinstance(error, OSError):
+        return stop(f"{error.strerror}: {error.filename}")
+    return stop(f"The database failed ({error.orig}). Is it in reach, and has its disk room?")
 
 
 def stop(message: str) -> typer.Exit:
@@ -60,4 +72,6 @@ def stop(message: str) -> typer.Exit:
     return typer.Exit(2)
 
 
-__all__ = ["Base", "BaseNotFound", "Home", "Host", "Port", "errors", "open_database", "read", "stop"]
+__all__ = [
+    "Base", "BaseNotFound", "Home", "Host", "Port", "errors", "failed", "open_database", "read", "stop",
+]  # fmt: skip

@@ -6,7 +6,6 @@ the builders here keep its texts and codes in one place. What is unexpected is m
 
 from __future__ import annotations
 
-import errno
 import logging
 from typing import Any
 
@@ -19,12 +18,12 @@ from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
 
 from adapters.eligible import RolloutRefused
+from records.disk import is_full
 from records.pages import UnknownCursor
 from server.engine.base import EngineUnavailable, RequestRefused
 
 RETRY_AFTER_SECONDS = 5
 INVALID = "invalid_request_error"
-FULL = (errno.ENOSPC, errno.EDQUOT)
 # The same request cannot do better: the SDK would else retry every 409 and 5xx (openai-python 3.54).
 FINAL = (409, 507)
 
@@ -146,7 +145,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(OSError)
     async def disk(_request: Request, error: OSError) -> JSONResponse:
-        if error.errno not in FULL:
+        if not is_full(error):
             raise error
         return respond(disk_full())
 
@@ -155,7 +154,7 @@ def install(app: FastAPI) -> None:
         if isinstance(error, DataError):  # PostgreSQL takes no NUL in text
             return respond(invalid("The request holds text that cannot be looked up, such as a NUL."))
         log.exception("The database failed", exc_info=error)
-        if "full" in str(error.orig):
+        if is_full(error):
             return respond(disk_full())
         return respond(unavailable("The database does not answer; try again in a moment."))
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -137,8 +137,8 @@ def save(model: Any, folder: Path, base_slug: str) -> None:
     """Write CONFIG and WEIGHTS into `folder` (made new). bf16, as the engine computes in: half the bytes."""
     folder.mkdir(parents=True)
     tensors = {name: tensor.to(torch.bfloat16) for name, tensor in weights(model).items()}
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / WEIGHTS).chmod(0o644)  # safetensors makes it private; an engine may run as another user
+    # Not save_file: it hides a full disk in an error of its own, and makes the file private.
+    (folder / WEIGHTS).write_bytes(as_bytes(tensors, metadata={"format": "pt"}))
     config = model.peft_config["default"].to_dict()
     config |= {
         "base_model_name_or_path": base_slug,  # not the path that it was loaded from

@@ -155,10 +155,10 @@ class Attempt:
         if not (adapter.is_finite(self.model) and math.isfinite(seen.loss)):
             raise diverged(state.step)
         manifest = self.manifest(metrics)
-        draft = self.folder.draft(state.step)
-        adapter.save(self.model, draft, self.base.slug)
-        self.admit(draft)
-        sha256 = publish.store(self.settings.home, draft, manifest)
+        with self.folder.draft(state.step) as draft:
+            adapter.save(self.model, draft, self.base.slug)
+            self.admit(draft)
+            sha256 = publish.store(self.settings.home, draft, manifest)
         state.saved.append(Saved(state.step, sha256, manifest.model_dump(mode="json"), metrics, self.proof()))
         state.adapter, state.optimizer = adapter.weights(self.model), self.optimizer.state_dict()
         state.generator = torch.get_rng_state()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,21 +71,29 @@ class Folder:
         self.file = self.path / "state.pt"
         self.fence = fence
 
-    def draft(self, step: int) -> Path:
-        """A path for a version's files before they are published; nothing lies there."""
+    @contextmanager
+    def draft(self, step: int) -> Iterator[Path]:
+        """A path for a version's files before they are published; nothing lies there, before and after the
+        block: on a full disk the next attempt needs the room."""
         self.path.mkdir(parents=True, exist_ok=True)
         draft = self.path / f"draft-{self.fence}-{step}"
         shutil.rmtree(draft, ignore_errors=True)
-        return draft
+        try:
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
     def save(self, state: State) -> None:
         """Put `state` on disk, whole or not at all. Raises OSError when the disk is full."""
         draft = self.path / f"state-{self.fence}.new"
-        with draft.open("wb") as stream:
-            torch.save(asdict(state), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(self.file)
+        try:
+            with draft.open("wb") as stream:
+                torch.save(asdict(state), stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            draft.replace(self.file)
+        finally:
+            draft.unlink(missing_ok=True)
         sync_folder(self.path)
 
     def load(self, base_sha256: str) -> State | None:

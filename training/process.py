@@ -15,7 +15,7 @@ from pathlib import Path
 from records.jobs import Lease
 from records.settings import PREFIX, Settings
 
-GONE = 3  # exit status: the lease was lost
+GONE, FULL = 3, 4  # exit status: the lease was lost, the disk is full
 NICE = 5
 PATIENCE_SECONDS = 5.0
 

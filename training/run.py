@@ -1,18 +1,20 @@
 """The process of one attempt at a job: `python -m training.run --job ID --fence N --parent PID`.
 
-Exit status: 0 when the job has ended, GONE when it is no longer ours; all else is a crash, to be tried again
-by worker.py, which starts it.
+Exit status: 0 when the job has ended, GONE when it is no longer ours, FULL when the disk is full; that, and
+all else, is a crash, to be tried again by worker.py, which starts it.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 
+from records.disk import is_full
 from records.jobs import Lease, LeaseLost
 from records.processes import die_with
 from records.settings import load
-from training.process import GONE, step_aside
+from training.process import FULL, GONE, step_aside
 
 
 def main() -> None:
@@ -31,6 +33,11 @@ def main() -> None:
         run(load(), Lease(options.job, options.fence))
     except LeaseLost:
         sys.exit(GONE)
+    except Exception as error:
+        if not is_full(error):
+            raise
+        traceback.print_exc()
+        sys.exit(FULL)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from records.models import Job
 from records.settings import Settings
 from training import owner, scratch
 from training.failure import JobFailed
-from training.process import start, stop
+from training.process import FULL, start, stop
 
 IDLE_SECONDS = 0.4
 WATCH_SECONDS = 0.1
@@ -145,7 +145,7 @@ class Worker:
             with self.database.write() as session:
                 jobs.held(session, lease, lease_until=None, lease_owner=None, attempts=Job.attempts - 1)
             return
-        how = f"exit status {status}" if status >= 0 else f"killed by signal {-status}"
+        how = _how(status)
         if job.attempts >= self.settings.job_attempts:
             self._give_up(lease, job.attempts, how)
             return
@@ -171,3 +171,9 @@ class Worker:
                 session, lease, FAILED, f"The job failed. {failure}",
                 error=failure.shape(), estimated_finish=None,
             )  # fmt: skip
+
+
+def _how(status: int) -> str:
+    if status == FULL:
+        return "the server's disk is full, its operator must make room"
+    return f"exit status {status}" if status >= 0 else f"killed by signal {-status}"

@@ -71,7 +71,7 @@ def test_a_run_cut_in_two_equals_the_whole_to_the_last_bit(
         if step.step == 2 * plan.steps_per_epoch:
             break
     folder = Folder(tmp_path, "ftjob-1", fence=1)
-    folder.draft(0)
+    folder.path.mkdir(parents=True)
     saved = [Saved(12, "f" * 64, {"base": "small"}, {"step": 12, "full_valid_loss": 1.5})]
     folder.save(
         State(
@@ -103,7 +103,7 @@ def test_a_run_cut_in_two_equals_the_whole_to_the_last_bit(
 def test_a_state_of_another_base_is_not_used(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "ftjob-1", fence=1)
     assert folder.load("hash") is None
-    folder.draft(0)
+    folder.path.mkdir(parents=True)
     folder.save(State("hash", generator=torch.get_rng_state()))
     assert folder.load("hash") is not None
     assert folder.load("other") is None
@@ -111,7 +111,7 @@ def test_a_state_of_another_base_is_not_used(tmp_path: Path) -> None:
 
 def test_a_torn_state_file_means_starting_over(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "ftjob-1", fence=1)
-    folder.draft(0)
+    folder.path.mkdir(parents=True)
     folder.save(State("hash", generator=torch.get_rng_state()))
     folder.file.write_bytes(folder.file.read_bytes()[:100])
     assert folder.load("hash") is None

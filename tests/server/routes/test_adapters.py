@@ -347,3 +347,27 @@ def test_the_stored_bytes_are_those_that_were_checked(server: Running, adapter: 
     folder = publish.folder(server.house.settings.home, row.sha256)
     assert (folder / WEIGHTS).read_bytes() == (adapter / WEIGHTS).read_bytes()
     assert json.loads((folder / CONFIG).read_text()) == json.loads((adapter / CONFIG).read_text())
+
+
+def test_a_full_disk_is_a_507_that_leaves_nothing_and_nobody_else_notices(
+    server: Running, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    live = taken_in(server, adapter)["id"]
+    other = random_adapter(tmp_path / "other", seed=9, rank=8)
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        answer = send(server, other, promote="true")
+        assert answer.status_code == 507, answer.text
+        said = answer.json()["error"]
+        assert (said["type"], said["code"], said["param"]) == ("server_error", "disk_full", None)
+        assert "disk is full" in said["message"]
+        assert "operator to make room" in said["message"]
+        assert answer.headers["x-should-retry"] == "false"
+        assert server.client().chat.completions.create(model="luxe", messages=HELLO).model == live
+    home = server.house.settings.home
+    assert list((home / "imports").iterdir()) == []
+    assert len(list((home / "adapters").iterdir())) == 1
+    assert taken_in(server, other, promote="true")["live"]
