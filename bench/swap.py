@@ -1,6 +1,6 @@
 """Promote and rollback: seconds from the call to the first token of the version that it brought, under load.
 
-A promoted version is new to the engine each time, so its load is in the figure; a rollback's is still warm.
+A promoted version is new each time and was proven when it was imported; a rollback's is still warm.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class Catalog:
         """Make a version resident ahead of its first request. Raises as `acquire` does."""
         await asyncio.shield((await self._resident(version)).loading)
 
-    async def retire(self, name: str) -> None:
+    async def release(self, name: str) -> None:
         """Take a version out of the engine once its last stream has ended; returns at once."""
         resident = self._residents.get(name)
         if resident is not None:

@@ -59,7 +59,7 @@ async def follow(database: Database, blobs: Blobs, catalog: Catalog, prover: Pro
                 await _preload(catalog, newer)
                 catalog.names.invalidate()
                 for name in gone:
-                    await catalog.retire(name)
+                    await catalog.release(name)
                 known = now
             if time.monotonic() - swept > SWEEP_SECONDS:
                 swept = time.monotonic()

@@ -61,7 +61,7 @@ async def delete(model: str, tenant: CurrentTenant, by: CurrentActor, house: Her
         raise RequestRefused(403, said, type=INVALID, param="model", code="model_not_deletable")
     await run_in_threadpool(_mark_deleted, house, tenant, model, by)
     house.names.invalidate()
-    await house.catalog.retire(model)
+    await house.catalog.release(model)
     return JSONResponse(shapes.deleted("model", model))
 
 

@@ -177,17 +177,17 @@ async def test_a_pinned_version_never_leaves(house: House) -> None:
 async def test_a_version_on_its_way_out_is_loaded_again_after_it_has_left(house: House) -> None:
     version = house.publish()
     await house.use(version)
-    await house.catalog.retire(version)
+    await house.catalog.release(version)
     await asyncio.sleep(0.005)
     assert await house.use(version) == version
     assert version in house.engine.resident
     assert house.engine.log == [f"{what} {version[-8:]}" for what in ("load", "unload", "load")]
 
 
-async def test_a_retired_version_waits_for_its_last_stream(house: House) -> None:
+async def test_a_released_version_waits_for_its_last_stream(house: House) -> None:
     version = house.publish()
     async with house.catalog.acquire("acme", version):
-        await house.catalog.retire(version)
+        await house.catalog.release(version)
         await asyncio.sleep(0.05)
         assert version in house.engine.resident
     await asyncio.sleep(0.05)
