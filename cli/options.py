@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from adapters.base import BaseNotFound
 from records import settings as setting
@@ -49,11 +49,8 @@ def open_database(settings: Settings) -> Database:
     database = Database(settings.url)
     try:
         database.prepare()
-    except OperationalError as error:
-        if is_full(error):
-            raise failed(error) from None
-        said = str(error.orig).strip()
-        raise stop(f"The database does not answer: {said}. Look at {setting.PREFIX}DATABASE_URL.") from None
+    except DBAPIError as error:
+        raise failed(error) from None
     return database
 
 
@@ -63,7 +60,8 @@ def failed(error: OSError | DBAPIError) -> typer.Exit:
         return stop("The disk is full; nothing was changed. Make room where CHORUS_HOME lies and try again.")
     if isinstance(error, OSError):
         return stop(f"{error.strerror}: {error.filename}")
-    return stop(f"The database failed ({error.orig}). Is it in reach, and has its disk room?")
+    said, where = str(error.orig).strip(), f"{setting.PREFIX}DATABASE_URL"
+    return stop(f"The database does not answer ({said}). Is {where} right, and has its disk room?")
 
 
 def stop(message: str) -> typer.Exit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,16 @@ from tests.live import LiveServer
 
 ASKED = [{"role": "user", "content": "Hello, I am Ana Brandt. The oak table from order 50718 is late."}]
 FOREIGN = [name for name, bad in BAD.items() if not bad.own]  # a stranger sends no manifest
+
+
+def is_two_plain_files(folder: Path) -> bool:
+    """Whether the folder is no more than what an upload can send."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    found = {path.name: path.lstat() for path in folder.iterdir()}
+    return found.keys() == {CONFIG, WEIGHTS} and all(
+        stat.S_ISREG(status.st_mode) and status.st_nlink == 1 for status in found.values()
+    )
 
 
 def stream(server: LiveServer, model: str) -> str:
@@ -82,9 +93,9 @@ def test_no_bad_upload_harms_the_engine_or_a_stream_beside_it(
     refused = repaired = 0
     with streaming(live_server, steady) as said:
         for name, folder in corpus.items():
+            if not is_two_plain_files(folder):
+                continue  # nothing of that can be sent; the next test has it
             paths = {"config": folder / CONFIG, "weights": folder / WEIGHTS}
-            if not all(path.is_file() for path in paths.values()):
-                continue  # no two files to send; the next test has them
             with paths["config"].open("rb") as config, paths["weights"].open("rb") as weights:
                 answer = httpx.post(
                     f"{live_server.base_url}/adapters", headers=headers, timeout=120,
@@ -114,7 +125,7 @@ def test_no_bad_folder_on_the_servers_disk_becomes_a_version(
     steady = live_server.publish("steady", 3)
     expected = stream(live_server, steady)
     database = Database(load(home=live_server.home).url)
-    names = [name for name, folder in corpus.items() if not {CONFIG, WEIGHTS} <= _plain_files(folder)]
+    names = [name for name, folder in corpus.items() if not is_two_plain_files(folder)]
     assert names
     with streaming(live_server, steady) as said:
         for name in names:
@@ -127,12 +138,6 @@ def test_no_bad_folder_on_the_servers_disk_becomes_a_version(
     database.close()
     assert set(said) <= {expected}
     assert stream(live_server, steady) == expected
-
-
-def _plain_files(folder: Path) -> set[str]:
-    if not folder.is_dir() or folder.is_symlink():
-        return set()
-    return {path.name for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
 
 
 def _engine_failures(server: LiveServer) -> list[str]:
