@@ -18,21 +18,23 @@ from adapters.manifest import CONFIG, WEIGHTS
 from adapters.refused import Refused
 from records.audit import By
 from records.database import Database
-from records.settings import load
+from records.settings import Settings, load
 from tests.adapters.bad_adapters import BAD, good, make
 from tests.live import LiveServer
 
 ASKED = [{"role": "user", "content": "Hello, I am Ana Brandt. The oak table from order 50718 is late."}]
+LARGEST = Settings.model_fields["max_file_bytes"].default
 FOREIGN = [name for name, bad in BAD.items() if not bad.own]  # a stranger sends no manifest
 
 
-def is_two_plain_files(folder: Path) -> bool:
-    """Whether the folder is no more than what an upload can send."""
+def can_be_sent(folder: Path) -> bool:
+    """Whether the folder is two plain files that an upload may hold."""
     if folder.is_symlink() or not folder.is_dir():
         return False
     found = {path.name: path.lstat() for path in folder.iterdir()}
     return found.keys() == {CONFIG, WEIGHTS} and all(
-        stat.S_ISREG(status.st_mode) and status.st_nlink == 1 for status in found.values()
+        stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_size <= LARGEST
+        for status in found.values()
     )
 
 
@@ -93,7 +95,7 @@ def test_no_bad_upload_harms_the_engine_or_a_stream_beside_it(
     refused = repaired = 0
     with streaming(live_server, steady) as said:
         for name, folder in corpus.items():
-            if not is_two_plain_files(folder):
+            if not can_be_sent(folder):
                 continue  # nothing of that can be sent; the next test has it
             paths = {"config": folder / CONFIG, "weights": folder / WEIGHTS}
             with paths["config"].open("rb") as config, paths["weights"].open("rb") as weights:
@@ -125,7 +127,7 @@ def test_no_bad_folder_on_the_servers_disk_becomes_a_version(
     steady = live_server.publish("steady", 3)
     expected = stream(live_server, steady)
     database = Database(load(home=live_server.home).url)
-    names = [name for name, folder in corpus.items() if not is_two_plain_files(folder)]
+    names = [name for name, folder in corpus.items() if not can_be_sent(folder)]
     assert names
     with streaming(live_server, steady) as said:
         for name in names:
