@@ -35,6 +35,7 @@ class Form:
     _header: tuple[bytes, bytes] = (b"", b"")
     _value: bytearray = field(default_factory=bytearray)
     _draft: BinaryIO | None = None
+    _is_whole: bool = False
 
     def on_part_begin(self) -> None:
         self._headers, self._header, self._value, self._draft = {}, (b"", b""), bytearray(), None
@@ -73,6 +74,15 @@ class Form:
         if self._draft is None:
             self.fields[self._name] = self._value.decode("utf-8", "replace")
 
+    def on_end(self) -> None:
+        self._is_whole = True
+
+    def check_whole(self, param: str) -> None:
+        """Raises RequestRefused for a body that ended before its closing boundary: a file may be half there."""
+        if not self._is_whole:
+            said = "The form is cut off: it ends before its closing boundary. Nothing was kept; send it again."
+            raise invalid(said, param, "invalid_value")
+
     def check_fields(self, known: Set[str], needed: Set[str]) -> None:
         """Raises RequestRefused for a field beyond `known` (and the drafts), or one of `needed` not there."""
         for name in self.fields:
@@ -101,7 +111,7 @@ async def read_form(request: Request, drafts: Mapping[str, BinaryIO], needed: Se
         raise invalid(f"Send multipart/form-data with the fields {fields}.", first)
     form = Form(drafts)
     names = ("part_begin", "header_field", "header_value", "header_end", "headers_finished")
-    callbacks = {f"on_{name}": getattr(form, f"on_{name}") for name in (*names, "part_data", "part_end")}
+    callbacks = {f"on_{name}": getattr(form, f"on_{name}") for name in (*names, "part_data", "part_end", "end")}
     try:
         parser = MultipartParser(options[b"boundary"], callbacks)  # type: ignore[arg-type]
         waiting = bytearray()
@@ -114,4 +124,5 @@ async def read_form(request: Request, drafts: Mapping[str, BinaryIO], needed: Se
         parser.finalize()
     except FormParserError as error:
         raise invalid(f"The form cannot be read: {error}.", first, "invalid_value") from error
+    form.check_whole(first)
     return form

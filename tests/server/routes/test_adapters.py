@@ -240,6 +240,19 @@ def test_a_file_sent_twice_and_another_file_are_refused_by_name(refusing: Runnin
     assert error(refusing.http().post(ROUTE, json={"brand": "luxe"}))[0] == "config"
 
 
+def test_a_form_that_is_cut_off_is_no_whole_adapter(refusing: Running, adapter: Path) -> None:
+    files = {
+        "config": (CONFIG, (adapter / CONFIG).read_bytes()),
+        "weights": (WEIGHTS, (adapter / WEIGHTS).read_bytes()),
+    }
+    client = refusing.http()
+    request = client.build_request("POST", ROUTE, data={"brand": "luxe"}, files=files)
+    kind = {"content-type": request.headers["content-type"]}
+    answer = client.post(ROUTE, content=request.read()[:-100], headers=kind)
+    assert answer.status_code == 400
+    assert "cut off" in answer.json()["error"]["message"]
+
+
 def test_what_is_too_large_is_a_413_before_it_is_read(refusing: Running, adapter: Path) -> None:
     with (adapter / WEIGHTS).open("ab") as file:
         file.truncate(5_000_000)

@@ -248,6 +248,18 @@ def test_a_body_that_is_no_form_is_a_400(shared: Running, kind: str, content: by
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize("kept", [b"\r\n", b"\r\n--b", b"\r\n--b\r\n", b"\r\n--b-", b""], ids=repr)
+def test_a_form_that_is_cut_off_is_no_whole_file(server: Running, kept: bytes) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
+    body += b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n' + TRAINING
+    kind = {"content-type": "multipart/form-data; boundary=b"}
+    answer = server.http().post("/v1/files", content=body + kept, headers=kind)
+    assert answer.status_code == 400
+    assert "cut off" in answer.json()["error"]["message"]
+    assert server.client().files.list().data == []
+    assert server.http().post("/v1/files", content=body + b"\r\n--b--", headers=kind).status_code == 200
+
+
 def test_an_upload_above_the_limit_is_a_413_and_leaves_nothing(serve: Stage) -> None:
     server = serve(max_file_bytes=100_000)
     with pytest.raises(openai.APIStatusError) as caught:
