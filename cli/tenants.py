@@ -5,10 +5,12 @@ from __future__ import annotations
 import typer
 
 from cli import options
+from cli.keys import keys
 from cli.options import Home
 from records import tenants as rows
 
 tenants = typer.Typer(no_args_is_help=True)
+tenants.add_typer(keys, name="keys", help="A tenant's API keys: list, create another, revoke one.")
 
 
 @tenants.callback()

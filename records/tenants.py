@@ -11,13 +11,22 @@ import hmac
 import re
 import secrets
 import time
+from collections.abc import Sequence
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from records import audit
+from records.audit import By
 from records.models import Key, Tenant
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _KEY = re.compile(r"ck-([0-9a-f]{8})-([A-Za-z0-9_-]{43})")
+_PREFIX = re.compile(r"(?:ck-)?([0-9a-f]{8})(?:-[A-Za-z0-9_-]*)?")
+
+
+class NotFound(ValueError):
+    """There is no such tenant, or no such key; the text says what to do."""
 
 
 def create(session: Session, name: str) -> str:
@@ -33,9 +42,45 @@ def create(session: Session, name: str) -> str:
     if session.get(Tenant, name) is None:
         session.add(Tenant(name=name, created_at=now))
         session.flush()
-    public, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
-    session.add(Key(id=public, tenant=name, secret_sha256=_hash(secret), created_at=now, revoked_at=None))
-    return f"ck-{public}-{secret}"
+    return _new_key(session, name, now)
+
+
+def add_key(session: Session, tenant: str, by: By) -> str:
+    """Another key for a tenant that is there; shown this once. Raises NotFound."""
+    _check_tenant(session, tenant)
+    key = _new_key(session, tenant, int(time.time()))
+    audit.note(session, by, tenant, "create key", f"key:{key_id(key)}", before=None, after={"revoked": False})
+    return key
+
+
+def keys_of(session: Session, tenant: str) -> Sequence[Key]:
+    """A tenant's keys, the oldest first, with those that are revoked. Raises NotFound."""
+    _check_tenant(session, tenant)
+    asked = select(Key).where(Key.tenant == tenant).order_by(Key.created_at, Key.id)
+    return session.scalars(asked).all()
+
+
+def revoke(session: Session, prefix: str, by: By) -> Key:
+    """The key is good no more: one change, one audit row; twice is once. Raises NotFound.
+
+    `prefix` is what `prefix()` gives, with or without `ck-`; a whole key will do, its secret is not read.
+    """
+    match = _PREFIX.fullmatch(prefix)
+    row = session.get(Key, match.group(1), with_for_update=True) if match else None
+    if row is None:
+        raise NotFound(
+            "There is no such key. Give `ck-` and 8 digits, as `chorus tenants keys list TENANT` shows them."
+        )
+    if row.revoked_at is None:
+        row.revoked_at = int(time.time())
+        change = {"before": {"revoked": False}, "after": {"revoked": True}}
+        audit.note(session, by, row.tenant, "revoke key", f"key:{row.id}", **change)
+    return row
+
+
+def prefix(row: Key) -> str:
+    """What people call a key by: its public part."""
+    return f"ck-{row.id}"
 
 
 def authenticate(session: Session, presented: str) -> str | None:
@@ -52,6 +97,17 @@ def key_id(presented: str) -> str | None:
     """The public id in a key, for the audit; says nothing of whether the key is good."""
     match = _KEY.fullmatch(presented)
     return match.group(1) if match else None
+
+
+def _new_key(session: Session, tenant: str, now: int) -> str:
+    public, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
+    session.add(Key(id=public, tenant=tenant, secret_sha256=_hash(secret), created_at=now, revoked_at=None))
+    return f"ck-{public}-{secret}"
+
+
+def _check_tenant(session: Session, name: str) -> None:
+    if session.get(Tenant, name) is None:
+        raise NotFound(f"There is no tenant {name!r}; `chorus tenants create NAME` makes one.")
 
 
 def _hash(secret: str) -> str:

@@ -78,9 +78,11 @@ class Form:
         self._is_whole = True
 
     def check_whole(self, param: str) -> None:
-        """Raises RequestRefused for a body that ended before its closing boundary: a file may be half there."""
+        """Raises RequestRefused for a body without its closing boundary: a file may be half there."""
         if not self._is_whole:
-            said = "The form is cut off: it ends before its closing boundary. Nothing was kept; send it again."
+            said = (
+                "The form is cut off: it ends before its closing boundary. Nothing was kept; send it again."
+            )
             raise invalid(said, param, "invalid_value")
 
     def check_fields(self, known: Set[str], needed: Set[str]) -> None:
@@ -111,7 +113,9 @@ async def read_form(request: Request, drafts: Mapping[str, BinaryIO], needed: Se
         raise invalid(f"Send multipart/form-data with the fields {fields}.", first)
     form = Form(drafts)
     names = ("part_begin", "header_field", "header_value", "header_end", "headers_finished")
-    callbacks = {f"on_{name}": getattr(form, f"on_{name}") for name in (*names, "part_data", "part_end", "end")}
+    callbacks = {
+        f"on_{name}": getattr(form, f"on_{name}") for name in (*names, "part_data", "part_end", "end")
+    }
     try:
         parser = MultipartParser(options[b"boundary"], callbacks)  # type: ignore[arg-type]
         waiting = bytearray()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from records import tenants
+from records.audit import By
 from records.database import Database
-from records.models import Key
+from records.models import Audit
 
 
 def make(database: Database, name: str = "acme") -> str:
@@ -24,13 +25,51 @@ def test_a_key_names_its_tenant(database: Database) -> None:
         assert tenants.authenticate(session, rival) == "rival"
 
 
-def test_a_tenant_may_have_several_keys_and_lose_one(database: Database) -> None:
-    old, new = make(database), make(database)
+@pytest.mark.parametrize(
+    "named", [lambda key: key[:11], lambda key: key[3:11], str], ids=["ck-", "id", "key"]
+)
+def test_a_tenant_may_have_several_keys_and_lose_one(database: Database, named: Callable[[str], str]) -> None:
+    old = make(database)
     with database.write() as session:
-        session.query(Key).filter(Key.id == old.split("-")[1]).update({"revoked_at": int(time.time())})
+        new = tenants.add_key(session, "acme", By("cli"))
+    with database.write() as session:
+        revoked = tenants.revoke(session, named(old), By("cli"))
+        assert tenants.prefix(revoked) == old[:11]
     with database.read() as session:
         assert tenants.authenticate(session, old) is None
         assert tenants.authenticate(session, new) == "acme"
+        marks = {tenants.prefix(row): row.revoked_at is None for row in tenants.keys_of(session, "acme")}
+    assert (marks[old[:11]], marks[new[:11]]) == (False, True)
+
+
+def test_a_key_is_revoked_once_however_often_it_is_asked(database: Database) -> None:
+    key = make(database)
+    for _ in range(2):
+        with database.write() as session:
+            tenants.revoke(session, key[:11], By("cli"))
+    with database.read() as session:
+        (row,) = session.query(Audit)
+    assert (row.tenant, row.actor, row.action, row.object) == (
+        "acme",
+        "cli",
+        "revoke key",
+        f"key:{key[3:11]}",
+    )
+    assert (row.before, row.after) == ({"revoked": False}, {"revoked": True})
+
+
+@pytest.mark.parametrize("prefix", ["", "ck-", "ck-00000000", "acme", "ck-0000000g", "%"])
+def test_a_key_that_is_not_there_cannot_be_revoked(database: Database, prefix: str) -> None:
+    make(database)
+    with pytest.raises(tenants.NotFound, match="keys list"), database.write() as session:
+        tenants.revoke(session, prefix, By("cli"))
+
+
+def test_a_tenant_that_is_not_there_has_no_keys_and_gets_none(database: Database) -> None:
+    with pytest.raises(tenants.NotFound, match="tenants create"), database.read() as session:
+        tenants.keys_of(session, "nobody")
+    with pytest.raises(tenants.NotFound, match="tenants create"), database.write() as session:
+        tenants.add_key(session, "nobody", By("cli"))
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

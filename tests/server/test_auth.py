@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from records import tenants
+from records.audit import By
 from records.database import Database
-from records.models import Key
 from server import auth
 from server.auth import Doorkeeper
 from server.engine.base import RequestRefused
@@ -75,7 +75,7 @@ async def test_a_revoked_key_is_refused_once_it_is_forgotten(
     doorkeeper = Doorkeeper(database)
     await doorkeeper.tenant(f"Bearer {key}")
     with database.write() as session:
-        session.query(Key).update({"revoked_at": int(time.time())})
+        tenants.revoke(session, key, By("cli"))
     later = time.monotonic() + auth.REMEMBERED_SECONDS + 1
     monkeypatch.setattr("server.auth.time.monotonic", lambda: later)
     with pytest.raises(RequestRefused):
