@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from huggingface_hub import snapshot_download
 
 TINY = Path(__file__).parent / "tiny"
 WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class BaseNotFound(ValueError):
@@ -97,11 +100,31 @@ def _remembered(weights: list[Path], cache: Path) -> str:
     """`_digest`, kept by size and time of change: 8 GB take 20 s to read, and a start must not."""
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in weights]
     key = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
-    known: dict[str, str] = json.loads(cache.read_text()) if cache.is_file() else {}
-    if key not in known:
-        known = {key: _digest(weights)}
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        draft = cache.with_suffix(".new")
-        draft.write_text(json.dumps(known))
+    known = _read(cache).get(key)
+    if known is None:
+        known = _digest(weights)
+        _write(cache, {key: known})
+    return known
+
+
+def _read(cache: Path) -> dict[str, str]:
+    """What is remembered; nothing where the file is not there or a crash has left it empty or torn."""
+    try:
+        known = json.loads(cache.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
+    if not isinstance(known, dict):
+        return {}
+    return {key: digest for key, digest in known.items() if _SHA256.fullmatch(str(digest))}
+
+
+def _write(cache: Path, known: dict[str, str]) -> None:
+    """Whole or not at all; a server and a worker that start at once have a draft each."""
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache.parent, prefix=f"{cache.stem}-") as folder:
+        draft = Path(folder) / cache.name
+        with draft.open("w") as stream:
+            json.dump(known, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
         draft.replace(cache)
-    return known[key]

@@ -55,8 +55,23 @@ def test_the_hash_of_unchanged_weights_is_remembered(
     before = base.resolve(str(model), tmp_path)
     known = json.loads((tmp_path / "base-hashes.json").read_text())
     assert list(known.values()) == [before.weights_sha256]
-    (tmp_path / "base-hashes.json").write_text(json.dumps(dict.fromkeys(known, "remembered")))
-    assert base.resolve(str(model), tmp_path).weights_sha256 == "remembered"
+    (tmp_path / "base-hashes.json").write_text(json.dumps(dict.fromkeys(known, "5" * 64)))
+    assert base.resolve(str(model), tmp_path).weights_sha256 == "5" * 64
+
+
+@pytest.mark.parametrize(
+    "left", [b"", b'{"a": "', b"\x00" * 90, b"\xff", b"[]", b"null", b"[" * 100_000, b"one value is no hash"]
+)
+def test_a_damaged_memory_of_hashes_is_an_empty_one_and_is_mended(
+    model: Path, tmp_path: Path, left: bytes
+) -> None:
+    whole = base.resolve(str(model), tmp_path)
+    memory = tmp_path / "base-hashes.json"
+    good = memory.read_bytes()
+    memory.write_bytes(left if b"value" not in left else good.replace(whole.weights_sha256.encode(), b""))
+    assert base.resolve(str(model), tmp_path) == whole
+    assert memory.read_bytes() == good
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Some.Model-7B", "base-hashes.json"]
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
