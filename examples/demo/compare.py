@@ -7,10 +7,12 @@ from openai import OpenAI
 from rich.console import Console
 from rich.table import Table
 
-from examples.brands import BRANDS
+from examples.brands import BRANDS, Case
 from examples.demo.ask import Arm, Streamed, stream
 
 SHOWN_PER_BRAND = 2
+SHOWN_OUT_OF = 40
+SHOWN_CHARACTERS = 300
 
 
 def side_by_side(client: OpenAI, base: str, seed: int, console: Console) -> None:
@@ -18,7 +20,7 @@ def side_by_side(client: OpenAI, base: str, seed: int, console: Console) -> None
     for brand in BRANDS.values():
         arms = (Arm(base), Arm(base, brand.instructions), Arm(brand.name))
         labels = ("base", "base + page", brand.name)
-        for case in brand.cases("held_out", SHOWN_PER_BRAND, seed):
+        for case in differing(brand.cases("held_out", SHOWN_OUT_OF, seed), SHOWN_PER_BRAND):
             table = Table(title=f"{brand.name}: {brand.title}", title_justify="left", show_header=False)
             table.add_column(style="bold", no_wrap=True)
             table.add_column(overflow="fold")
@@ -26,13 +28,35 @@ def side_by_side(client: OpenAI, base: str, seed: int, console: Console) -> None
             table.add_row("customer", case.message, "", end_section=True)
             for label, arm in zip(labels, arms, strict=True):
                 reply = stream(client, arm, case.message)
-                table.add_row(label, " ".join(reply.text.split()), f"{reply.prompt_tokens} tokens in")
+                table.add_row(label, shortened(reply.text), f"{reply.prompt_tokens} tokens in")
             console.print(table, highlight=False, markup=False)
+
+
+def differing(cases: Sequence[Case], count: int) -> list[Case]:
+    """The first `count` cases of whose expected values none is another's: two that are right by one answer
+    would show less."""
+    taken: list[Case] = []
+    for case in cases:
+        if all(set(case.expected.values()).isdisjoint(other.expected.values()) for other in taken):
+            taken.append(case)
+    return taken[:count]
+
+
+def shortened(reply: str) -> str:
+    """A reply on one line; a long one, which a base may give, is cut and says so."""
+    line = " ".join(reply.split())
+    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS].rstrip()} ... (cut here)"
 
 
 def latency(client: OpenAI, base: str, pairs: int, seed: int, console: Console) -> dict[str, float]:
     """First-token medians and mean prompt tokens, brand without and base with the page, alternating."""
-    table = Table(title="first token and prompt, medians and means", title_justify="left")
+    table = Table(
+        title="first token and prompt, medians and means",
+        title_justify="left",
+        caption="The first pair warms both up and does not count, so the base finds its page of instructions "
+        "in the prefix cache: it does not compute the page again for each message.",
+        caption_justify="left",
+    )
     for heading in ("brand", "first token, brand", "base + page", "prompt tokens, brand", "base + page"):
         table.add_column(heading, justify="left" if heading == "brand" else "right")
     every_short: list[Streamed] = []

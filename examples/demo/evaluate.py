@@ -44,7 +44,10 @@ async def evaluate(
 
         async def ask(label: str, arm: Arm, cases: Sequence[Case]) -> list[str]:
             row = progress.add_task(label, total=len(cases))
-            return await ask_all(client, arm, cases, lambda: progress.advance(row))
+            replies = await ask_all(client, arm, cases, lambda: progress.advance(row))
+            if not console.is_terminal:  # bars would show at the end only
+                console.print(f"{label}: {len(replies)} replies", highlight=False)
+            return replies
 
         held_out = NEUTRAL.cases("held_out", sizes.copies, seed)
         replies = await ask("neutral, base", Arm(base), held_out)

@@ -90,13 +90,17 @@ def _look(client: OpenAI, learning: Learning, progress: Progress) -> None:
 
 def _show_events(client: OpenAI, learning: Learning, progress: Progress) -> None:
     page = client.fine_tuning.jobs.list_events(learning.job_id, limit=100)
+    lines = not progress.console.is_terminal  # into a pipe or a log: bars would show at the end only
     new = [event for event in page.data if event.id not in learning.seen]
     for event in reversed(new):
         learning.seen.add(event.id)
         if event.type == "metrics":
             progress.start_task(learning.row)
-            progress.update(learning.row, **_measured(event, learning, progress))
-        elif not event.data:  # a checkpoint's event has data: one per epoch is too much to read
+            measured = _measured(event, learning, progress)
+            progress.update(learning.row, **measured)
+            if lines:
+                progress.console.print(f"{learning.brand.name}: {measured['note']}", highlight=False)
+        elif lines or not event.data:  # a checkpoint's event has data: one per epoch is too much beside bars
             progress.console.print(f"{learning.brand.name}: {event.message}", highlight=False)
 
 

@@ -46,6 +46,13 @@ class Jobs:
 
 EVENTS = [
     {
+        "id": "e3",
+        "level": "info",
+        "message": "Checkpoint created at step 5",
+        "type": "message",
+        "data": {"model": "ft:x"},
+    },
+    {
         "id": "e2",
         "level": "info",
         "message": "Step 5",
@@ -56,11 +63,11 @@ EVENTS = [
 ]
 
 
-def learn_from(jobs: Jobs, folder: Path, shown: io.StringIO) -> Any:
+def learn_from(jobs: Jobs, folder: Path, shown: io.StringIO, **console: Any) -> Any:
     """Runs `learn` on the prepared answers."""
     transport = httpx2.MockTransport(jobs.answer)
     client = OpenAI(base_url="http://demo/v1", api_key="k", http_client=httpx2.Client(transport=transport))
-    return learn(client, "tiny", folder, 0, Console(file=shown, width=120))
+    return learn(client, "tiny", folder, 0, Console(file=shown, width=120, **console))
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +83,34 @@ def test_every_brand_is_followed_to_its_model_and_asked_once(tmp_path: Path) -> 
     assert shown.getvalue().count("Reading 500 examples") == 3
     assert shown.getvalue().count("Dear reader") == 3
     assert "step 5 loss 1.500" in shown.getvalue()
+
+
+class Pipe(io.StringIO):
+    """Keeps what had been written when the first job's model was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.early = ""
+
+    def write(self, text: str) -> int:
+        if "Dear reader" in text and not self.early:
+            self.early = self.getvalue()
+        return super().write(text)
+
+
+def test_into_a_pipe_each_event_is_a_line_at_once(tmp_path: Path) -> None:
+    shown = Pipe()
+    learn_from(Jobs("succeeded"), tmp_path, shown)
+    assert "luxe: step 5 loss 1.500\n" in shown.early
+    assert "luxe: Checkpoint created at step 5\n" in shown.early
+
+
+def test_in_a_terminal_the_bars_tell_the_losses(tmp_path: Path) -> None:
+    shown = io.StringIO()
+    learn_from(Jobs("succeeded"), tmp_path, shown, force_terminal=True)
+    assert "loss 1.500" in shown.getvalue()
+    assert "luxe: step 5" not in shown.getvalue()
+    assert "Checkpoint created" not in shown.getvalue()
 
 
 @pytest.mark.parametrize("last", ["failed", "cancelled"])
