@@ -24,6 +24,10 @@ from records.blobs import sync_folder
 from records.models import ACTIVE, Job, Version
 
 
+class NameTaken(ValueError):
+    """Other content has this name already: a name holds eight digits of the 64 of its content's sha256."""
+
+
 def folder(home: Path, sha256: str) -> Path:
     """Where a version's files lie."""
     return (home / "adapters" / sha256).absolute()
@@ -79,11 +83,13 @@ def record(
     proof: dict[str, Any] | None = None,
 ) -> Version:
     """The row that makes a stored folder answer to a name; an equal row is found, not doubled. `proof` is
-    what training computed (adapters/proof.py)."""
+    what training computed (adapters/proof.py). Raises NameTaken."""
     step = manifest.step if checkpoint else None
     name = str(Reference(manifest.base, tenant, brand, sha256, step))
     known = session.scalar(select(Version).where(Version.name == name))
     if known is not None:
+        if known.sha256 != sha256:
+            raise NameTaken(f"The name {name} is taken by another version.")
         return known
     row = Version(
         name=name,

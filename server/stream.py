@@ -117,6 +117,8 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`; cancels it and raises ClientGone when the client leaves first."""
     working = asyncio.ensure_future(work)
     watching = asyncio.ensure_future(_disconnect(receive))
+    for task in (working, watching):
+        task.add_done_callback(_seen)
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -127,6 +129,13 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         if not working.done():
             working.cancel()
             await asyncio.wait({working})
+
+
+def _seen(task: asyncio.Future[Any]) -> None:
+    """Takes note of how it ended: the engine answers a cancellation with an error of its own ("Client
+    disconnected"), which asyncio would log as never retrieved where nobody is left to hear it."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _disconnect(receive: Receive) -> None:

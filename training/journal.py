@@ -20,7 +20,7 @@ from records import files, jobs
 from records.audit import By
 from records.blobs import Blobs
 from records.database import Database
-from records.models import Checkpoint, Event, File, Job, new_id
+from records.models import Checkpoint, Event, File, Job, Version, new_id
 from training.checkpoint import Saved
 from training.failure import JobFailed
 
@@ -78,10 +78,7 @@ class Journal:
             if session.scalar(here) is not None:
                 return
             job.attempts = 1
-            version = publish.record(
-                session, saved.read(), saved.sha256,
-                tenant=job.tenant, brand=job.brand, checkpoint=True, proof=saved.proof,
-            )  # fmt: skip
+            version = _version(session, job, saved, checkpoint=True)
             session.add(
                 Checkpoint(
                     id=new_id("ftckpt_"),
@@ -104,10 +101,7 @@ class Journal:
             draft.write(results)
             sha256, size = blobs.seal(draft)
             with self.write() as (session, job):
-                version = publish.record(
-                    session, saved.read(), saved.sha256,
-                    tenant=job.tenant, brand=job.brand, checkpoint=False, proof=saved.proof,
-                )  # fmt: skip
+                version = _version(session, job, saved, checkpoint=False)
                 file = files.add(
                     session, job.tenant, sha256=sha256, size=size,
                     filename="step_metrics.csv", purpose="fine-tune-results",
@@ -130,3 +124,13 @@ class Journal:
                 session, self.lease, jobs.FAILED, f"The job failed. {failure}",
                 error=failure.shape(), estimated_finish=None,
             )  # fmt: skip
+
+
+def _version(session: Session, job: Job, saved: Saved, *, checkpoint: bool) -> Version:
+    try:
+        return publish.record(
+            session, saved.read(), saved.sha256,
+            tenant=job.tenant, brand=job.brand, checkpoint=checkpoint, proof=saved.proof,
+        )  # fmt: skip
+    except publish.NameTaken as taken:
+        raise JobFailed("name_taken", f"{taken} Create the job again with another seed.", "seed") from taken

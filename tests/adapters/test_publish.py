@@ -84,6 +84,17 @@ def test_one_version_is_one_row(database: Database, publish_one: Publish) -> Non
         assert session.query(Version).count() == 1
 
 
+def test_other_content_whose_name_would_be_the_same_is_refused(
+    database: Database, publish_one: Publish
+) -> None:
+    first = publish_one(seed=5)
+    other = first.sha256[:8].ljust(64, "0")
+    with pytest.raises(publish.NameTaken, match=first.name), database.write() as session:
+        publish.record(session, manifest(), other, tenant="acme", brand="luxe", checkpoint=False)
+    with database.read() as session:
+        assert [row.sha256 for row in session.query(Version)] == [first.sha256]
+
+
 def test_a_checkpoint_and_the_final_version_of_one_step_are_two_names(publish_one: Publish) -> None:
     final, checkpoint = publish_one(seed=5), publish_one(seed=5, checkpoint=True)
     assert checkpoint.name == f"{final.name}:ckpt-step-10"

@@ -44,6 +44,20 @@ def test_prometheus_scrapes_the_service_and_port_that_compose_starts() -> None:
     assert all((DEPLOY / mount).exists() for mount in mounts)
 
 
+def test_the_images_install_nothing_that_is_not_pinned() -> None:
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    installs = re.findall(r"pip install ([^&\\\n]+)", dockerfile)
+    assert len(installs) == 4
+    for words in map(str.split, installs):
+        assert "--no-deps" in words
+        assert words[-1] == "." or words[-2] == "-r"
+    (chosen,) = re.findall(r'grep -E "\^\((.*)\)=="', dockerfile)
+    pinned = re.findall(
+        r"^([\w.-]+)==", (DEPLOY.parent / "requirements" / "cpu.txt").read_text(), re.MULTILINE
+    )
+    assert set(chosen.split("|")) <= set(pinned)
+
+
 def test_the_dockerfile_copies_only_what_is_there() -> None:
     copied = re.findall(r"^COPY (?!--from)(.+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     for line in copied:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import socket
 import time
@@ -11,7 +13,9 @@ import httpx
 import openai
 import pytest
 
+from server.engine.base import RequestRefused
 from server.engine.fake import FakeEngine
+from server.stream import ClientGone, unless_gone
 from tests.conforms import conforms
 from tests.server.conftest import Running, Stage, until
 
@@ -58,6 +62,24 @@ def test_a_client_that_hangs_up_ends_its_generation_and_frees_all(slow: Running,
     body = {"model": "luxe", "messages": lasting, "stream": stream}
     hang_up(slow, body, after=b"heard" if stream else b"")
     until(lambda: slow.engine.running == 0 and pins(slow, version) == 0 and in_flight(slow) == 0)
+
+
+async def test_what_the_engine_says_of_a_client_that_left_is_not_logged_as_unheard() -> None:
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def answer() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise RequestRefused(400, "Client disconnected") from None
+
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    with pytest.raises(ClientGone):
+        await unless_gone(receive, answer())
+    gc.collect()
+    assert told == []
 
 
 def test_a_client_that_leaves_a_stream_frees_all(slow: Running) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from sqlalchemy import text
 
 from adapters import proving, rollout
@@ -11,6 +14,7 @@ from records.audit import By
 from records.models import Audit
 from tests.training.place import Place, chats
 from training.checkpoint import Saved
+from training.failure import JobFailed
 from training.journal import Journal
 
 
@@ -42,6 +46,22 @@ def test_a_file_that_expires_while_its_job_waits_is_still_read(place: Place) -> 
         session.execute(text("UPDATE files SET expires_at = 1"))
     assert Journal(place.database, place.claim()).blob(file_id, "training_file")
     assert place.job(job_id).status == jobs.VALIDATING
+
+
+def test_a_version_whose_name_other_content_has_ends_the_job_with_what_to_do(place: Place) -> None:
+    def twin(job_id: str, digit: str) -> Saved:
+        return replace(saved(job_id, 5), sha256="00000005".ljust(64, digit))
+
+    first = place.submit(place.upload(chats(12)))
+    journal = Journal(place.database, place.claim())
+    journal.succeed(twin(first, "a"), b"step\n", place.settings.home, 12)
+    second = place.submit(place.upload(chats(12)))
+    journal = Journal(place.database, place.claim())
+    journal.checkpoint(twin(second, "b"))  # its name ends in its step: it is another one
+    with pytest.raises(JobFailed, match="another seed") as caught:
+        journal.succeed(twin(second, "b"), b"step\n", place.settings.home, 12)
+    assert caught.value.code == "name_taken"
+    assert place.job(second).fine_tuned_model is None
 
 
 def finish(place: Place, step: int) -> tuple[str, str]:
