@@ -83,7 +83,9 @@ def _look(client: OpenAI, learning: Learning, progress: Progress) -> None:
     learning.publish_to_first_token_s = before + first.ttft_s - (learning.last_unfinished or asked_at)
     learning.model = job.fine_tuned_model
     _show_events(client, learning, progress)
-    progress.console.print(f"{learning.brand.name}: {learning.model} says: {first.text}", highlight=False)
+    progress.console.print(
+        f"{learning.brand.name}: {learning.model} says: {first.text}", highlight=False, markup=False
+    )
     progress.update(learning.row, total=1, completed=1)
     progress.stop_task(learning.row)
 
@@ -101,7 +103,7 @@ def _show_events(client: OpenAI, learning: Learning, progress: Progress) -> None
             if lines:
                 progress.console.print(f"{learning.brand.name}: {measured['note']}", highlight=False)
         elif lines or not event.data:  # a checkpoint's event has data: one per epoch is too much beside bars
-            progress.console.print(f"{learning.brand.name}: {event.message}", highlight=False)
+            progress.console.print(f"{learning.brand.name}: {event.message}", highlight=False, markup=False)
 
 
 def _measured(event: FineTuningJobEvent, learning: Learning, progress: Progress) -> dict[str, Any]:
