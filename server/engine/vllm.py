@@ -115,8 +115,9 @@ class VllmEngine:
         if version is not None and version.name not in self._requests:
             raise wire.unknown_model(version.name)
         served = self._handlers.openai_serving_models.base_model_paths[0].name
-        request = wire.request(kind, {**body, "model": version.name if version else served})
-        with wire.refusals():
+        sent = {**body, "model": version.name if version else served}
+        request = wire.request(kind, sent)
+        with wire.refusals(sent):
             handler = (
                 self._handlers.openai_serving_chat.create_chat_completion
                 if kind is Kind.CHAT
@@ -124,7 +125,7 @@ class VllmEngine:
             )
             answer = await handler(request)
         if not hasattr(answer, "__aiter__"):
-            yield wire.body(answer)
+            yield wire.body(answer, sent)
             return
         async with aclosing(answer):
             async for frame in answer:

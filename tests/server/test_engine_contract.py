@@ -75,6 +75,34 @@ def apart(one: list[float | None], other: list[float | None], tokens: int) -> fl
     return sum(abs((a or 0) - (b or 0)) for a, b in pairs) / len(pairs)
 
 
+TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+ANOTHER = {"type": "function", "function": {"name": "touch"}}
+# Fields that contradict or need each other, and the one that the refusal names.
+CONTRADICTIONS = [
+    (Kind.CHAT, {"top_logprobs": 2}, "top_logprobs"),
+    (Kind.CHAT, {"tools": []}, "tools"),
+    (Kind.CHAT, {"tool_choice": "auto"}, "tool_choice"),
+    (Kind.CHAT, {"tool_choice": "required"}, "tool_choice"),
+    (Kind.CHAT, {"tools": TOOLS, "tool_choice": ANOTHER}, "tool_choice"),
+    (Kind.CHAT, {"tools": TOOLS, "tool_choice": "perhaps"}, "tool_choice"),
+    (Kind.CHAT, {"response_format": {"type": "json_schema"}}, "response_format"),
+    (
+        Kind.CHAT,
+        {"continue_final_message": True, "add_generation_prompt": True},
+        "continue_final_message",
+    ),
+    (Kind.CHAT, {"structured_outputs": {}}, "structured_outputs"),
+    (Kind.CHAT, {"structured_outputs": {"jsn": {}}}, "structured_outputs"),
+    (Kind.CHAT, {"structured_outputs": {"json": {}, "regex": "a"}}, "structured_outputs"),
+    (Kind.CHAT, {"structured_outputs": {"json": {}, "grammar": "a"}}, "structured_outputs"),
+    (Kind.CHAT, {"structured_outputs": {"structural_tag": "{"}}, "structured_outputs"),
+    (Kind.CHAT, {"structured_outputs": {"structural_tag": "{}"}}, "structured_outputs"),
+    (Kind.COMPLETION, {"structured_outputs": {}}, "structured_outputs"),
+    (Kind.COMPLETION, {"prompt": ""}, "prompt"),
+    (Kind.COMPLETION, {"prompt": ["a"] * 1025}, "prompt"),
+]
+
+
 class Contract:
     @pytest.fixture(scope="class")
     def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -183,6 +211,17 @@ class Contract:
             await anext(engine.generate(Kind.CHAT, body(Kind.CHAT, stream=stream, **given), None))
         assert caught.value.status == 400
         assert caught.value.message
+
+    @pytest.mark.parametrize(("kind", "given", "param"), CONTRADICTIONS, ids=lambda value: str(value)[:50])
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_fields_that_contradict_each_other_are_a_400_that_names_one(
+        self, engine: Engine, kind: Kind, given: dict[str, Any], param: str, stream: bool
+    ) -> None:
+        with pytest.raises(RequestRefused) as caught:
+            await anext(engine.generate(kind, body(kind, stream=stream, **given), None))
+        assert caught.value.status == 400
+        assert caught.value.param == param
+        assert "\n" not in caught.value.message
 
     async def test_closing_an_answer_early_leaves_the_engine_healthy(
         self, engine: Engine, version: Version
