@@ -102,6 +102,16 @@ CONTRADICTIONS = [
     (Kind.COMPLETION, {"prompt": ["a"] * 1025}, "prompt"),
 ]
 
+# What the handlers of vLLM add to answers for its own routers and tools.
+VLLMS_OWN = {"prompt_token_ids", "token_ids", "prompt_text", "kv_transfer_params", "routed_experts"}
+
+
+def names(value: Any) -> set[str]:
+    """Of all fields, at any depth."""
+    if isinstance(value, dict):
+        return set(value).union(*map(names, value.values()))
+    return set().union(*map(names, value)) if isinstance(value, list) else set()
+
 
 class Contract:
     @pytest.fixture(scope="class")
@@ -141,6 +151,19 @@ class Contract:
         assert NO_CHOICES in usage
         assert not any(NO_CHOICES in frame for frame in parts)
         assert tokens(usage) == (whole["usage"]["prompt_tokens"], whole["usage"]["completion_tokens"])
+
+    @KINDS
+    @pytest.mark.parametrize("given", [{}, {"logprobs": 1, "n": 2, "temperature": 1}], ids=str)
+    async def test_a_stream_has_no_fields_but_those_of_the_answer_in_one_piece(
+        self, engine: Engine, kind: Kind, given: dict[str, Any]
+    ) -> None:
+        given = {**given, "logprobs": True} if given and kind is Kind.CHAT else given
+        whole = names(await one(engine, kind, **given))
+        assert not whole & VLLMS_OWN
+        *parts, done = await frames(engine, kind, **given)
+        assert done == b"data: [DONE]\n\n"
+        for part in parts:
+            assert names(json.loads(part[6:])) - {"delta", "finish_reason"} <= whole | {"role", "content"}
 
     @KINDS
     async def test_a_loaded_version_answers_under_its_own_name(
