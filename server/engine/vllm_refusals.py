@@ -12,15 +12,12 @@ from server.engine.base import EngineUnavailable, RequestRefused
 
 MAX_MESSAGE = 400
 # What vLLM and its libraries add for their developers: appendices, addresses, times and files of source code.
+_APPENDICES = (" (parameter=", ": {'json': ", " To increase this limit, set")
 _NOISE = re.compile(
-    r"\s*\(parameter=.*\)$"
-    r"|: \{'json': .*\}$"
-    r"|For further information visit \S+"
+    r"For further information visit \S+"
     r"|\[type=[^\n]*\]"
-    r"|\[\d\d:\d\d:\d\d\]\s*"
-    r"|\S+\.(?:cc|cpp|h|py):\d+:\s*"
-    r"| To increase this limit, set .*$",
-    re.DOTALL,
+    r"|\[\d\d:\d\d:\d\d\]"
+    r"|[\w./\-]+\.(?:cc|cpp|h|py):\d+:"
 )
 _PATH = re.compile(r"(?:/[\w.\-]+){2,}")
 _SHAPE = re.compile(r"structured.output|grammar|schema|regex|choice|structural.tag", re.IGNORECASE)
@@ -36,7 +33,9 @@ def refused(message: str, *, param: str | None = None, code: str | None = None) 
 
 def plain(message: str) -> str:
     """One line without paths of this machine and without vLLM's own appendices."""
-    said = _PATH.sub("<path>", " ".join(_NOISE.sub("", message).split())).strip()
+    for appendix in _APPENDICES:
+        message = message.split(appendix, 1)[0]
+    said = _PATH.sub("<path>", " ".join(_NOISE.sub("", message[: 4 * MAX_MESSAGE]).split()))
     return said if len(said) <= MAX_MESSAGE else f"{said[:MAX_MESSAGE]}..."
 
 
