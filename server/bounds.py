@@ -20,6 +20,7 @@ MAX_CHOICES = 128  # prompts x `n`; 128 is OpenAI's own limit of `n`
 MAX_MESSAGES = 2048
 MAX_SHAPE_BYTES = 64 * 1024  # one schema, grammar, regular expression or list of choices, as JSON text
 MAX_TOOLS_BYTES = 256 * 1024  # the parameters of all tools
+MAX_NUMBER = 2**31 - 1  # what the engine's arrays hold; it fails on more
 MAX_ENUM_VALUES = 1000  # OpenAI's own limit, over all of a schema
 
 _CONSTRAINTS = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
@@ -32,6 +33,12 @@ _LITERAL = re.compile(r'"(?:\\.|[^"\\\n])*+"?|\[(?:\\.|[^\]\\\n])*+\]?')
 _COMMENT = re.compile(r"#[^\n]*")
 _RULE = re.compile(r"(?<![\w.\-])([\w.\-]++)\s*+::=")
 _FIRST = re.compile(r"[\s(]*([\w.\-]+)")
+
+
+def check_number(name: str, value: Any) -> None:
+    """Raises RequestRefused for a whole number that the engine cannot hold; of seeds it holds larger ones."""
+    if isinstance(value, int) and abs(value) > MAX_NUMBER and name != "seed":
+        raise invalid(f"Invalid '{name}': at most {MAX_NUMBER}.", name, "invalid_value")
 
 
 def check_choices(n: Any, prompt: Any = "") -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
-from server.bounds import MAX_MESSAGES, STRUCTURED_KEYS, check_choices, check_shapes
+from server.bounds import MAX_MESSAGES, STRUCTURED_KEYS, check_choices, check_number, check_shapes
 from server.engine.base import Kind
 from server.errors import invalid
 
@@ -59,6 +59,7 @@ _INSTEAD = {"functions": " Use `tools`.", "function_call": " Use `tool_choice`."
 _TEMPLATE_KEYS = frozenset(("enable_thinking", "thinking"))
 _STREAM_OPTIONS = frozenset(("include_usage", "continuous_usage_stats", "include_obfuscation"))
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
+_KINDS = {"content": str | list | None, "tool_calls": list | None, "name": str | None}
 _TEXT_PARTS = ("text", "refusal")
 
 
@@ -86,6 +87,7 @@ def check(kind: Kind, given: dict[str, Any], salt: str) -> Asked:
         if name in forwarded:
             if value is not None:
                 body[name] = value
+                check_number(name, value)
         elif name not in READ_HERE:
             _refuse_unless_harmless(name, value)
     needed = "messages" if kind is Kind.CHAT else "prompt"
@@ -134,6 +136,10 @@ def _check_messages(messages: Any) -> None:
         if not isinstance(role, str) or role not in _ROLES:
             param = f"messages[{index}].role"
             raise invalid(f"'{param}' must be one of {', '.join(sorted(_ROLES))}.", param, "invalid_value")
+        for name, kinds in _KINDS.items():
+            if not isinstance(message.get(name), kinds):
+                param = f"messages[{index}].{name}"
+                raise invalid(f"'{param}' is of the wrong kind.", param, "invalid_type")
         content = message.get("content")
         for place, part in enumerate(content if isinstance(content, list) else ()):
             if not _is_text(part):
