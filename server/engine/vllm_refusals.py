@@ -18,6 +18,7 @@ _NOISE = re.compile(
     r"|\[type=[^\n]*\]"
     r"|\[\d\d:\d\d:\d\d\]"
     r"|[\w./\-]+\.(?:cc|cpp|h|py):\d+:"
+    r"|<path>:\d+:"  # vLLM has put that in itself
 )
 _PATH = re.compile(r"(?:/[\w.\-]+){2,}")
 _SHAPE = re.compile(r"structured.output|grammar|schema|regex|choice|structural.tag", re.IGNORECASE)
@@ -77,6 +78,8 @@ def field(named: str | None, said: str, sent: dict[str, Any]) -> str | None:
         return other
     if place is not None:
         return place
+    if said.startswith("Token id "):
+        return _text_field(sent)
     found = [(match.start(), name) for name in sent if (match := re.search(rf"\b{re.escape(name)}\b", said))]
     found = [one for one in found if one[1] not in _OURS]
     if found:

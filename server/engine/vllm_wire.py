@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from server.engine.base import EngineUnavailable, Kind, RequestRefused
@@ -69,6 +70,11 @@ def frame(text: str) -> bytes:
     for null in _NULLS_IN_FRAMES:
         text = text.replace(null, "")
     return text.replace('"logprobs":{"content":', '"logprobs":{"refusal":null,"content":').encode()
+
+
+def first_error(frame: str, sent: dict[str, Any]) -> RequestRefused | EngineUnavailable:
+    """What an SSE error frame says before any other: the client has no 200 yet."""
+    return of_answer(SimpleNamespace(**json.loads(frame.removeprefix("data: "))["error"]), sent)
 
 
 def error_frame(frame: str) -> bytes:

@@ -107,9 +107,9 @@ VLLMS_OWN = {"prompt_token_ids", "token_ids", "prompt_text", "kv_transfer_params
 
 
 def names(value: Any) -> set[str]:
-    """Of all fields, at any depth."""
+    """Of all fields, at any depth; where tokens are keys, they are no fields."""
     if isinstance(value, dict):
-        return set(value).union(*map(names, value.values()))
+        return set(value).union(*(names(item) for key, item in value.items() if key != "top_logprobs"))
     return set().union(*map(names, value)) if isinstance(value, list) else set()
 
 
@@ -350,3 +350,56 @@ class TestVllm(Contract):
     async def test_an_answer_without_tools_has_no_list_of_calls(self, engine: Engine) -> None:
         answer = await one(engine, Kind.CHAT)
         assert not set(answer["choices"][0]["message"]) - {"role", "content", "refusal"}
+
+    async def test_tools_that_must_not_be_called_are_not_shown_to_the_model(self, engine: Engine) -> None:
+        plain = await one(engine, Kind.CHAT)
+        shown = await one(engine, Kind.CHAT, tools=TOOLS, tool_choice="auto")
+        hidden = await one(engine, Kind.CHAT, tools=TOOLS, tool_choice="none")
+        assert hidden["usage"]["prompt_tokens"] == plain["usage"]["prompt_tokens"]
+        assert shown["usage"]["prompt_tokens"] > plain["usage"]["prompt_tokens"]
+
+    @pytest.mark.parametrize(
+        ("kind", "given", "param"),
+        [
+            (Kind.COMPLETION, {"prompt": [5] * 100_000}, "prompt"),
+            (Kind.COMPLETION, {"prompt": "word " * 50_000}, "prompt"),
+            (Kind.CHAT, {"messages": [{"role": "user", "content": "word " * 50_000}]}, "messages"),
+            (Kind.CHAT, {"structured_outputs": {"grammar": "root ::= ("}}, "structured_outputs"),
+            (Kind.CHAT, {"structured_outputs": {"regex": "("}}, "structured_outputs"),
+            (Kind.CHAT, {"structured_outputs": {"choice": []}}, "structured_outputs"),
+            (
+                Kind.CHAT,
+                {
+                    "response_format": {
+                        "type": "json_schema",
+                        "json_schema": {"name": "x", "schema": {"type": 5}},
+                    }
+                },
+                "response_format",
+            ),
+            (Kind.CHAT, {"logprobs": True, "top_logprobs": 1000}, "top_logprobs"),
+            (Kind.COMPLETION, {"logprobs": 1000}, "logprobs"),
+            (Kind.CHAT, {"temperature": -1}, "temperature"),
+            (Kind.CHAT, {"top_p": 7}, "top_p"),
+            (Kind.CHAT, {"n": 0}, "n"),
+            (Kind.CHAT, {"max_tokens": -1}, "max_tokens"),
+            (Kind.CHAT, {"max_completion_tokens": -1}, "max_completion_tokens"),
+            (Kind.CHAT, {"logit_bias": {"a": 1}}, "logit_bias"),
+            (Kind.CHAT, {"allowed_token_ids": [10**9]}, "allowed_token_ids"),
+            (Kind.CHAT, {"stop_token_ids": ["a"]}, "stop_token_ids[0]"),
+            (Kind.COMPLETION, {"prompt": [10**8]}, "prompt"),
+        ],
+        ids=lambda value: str(value)[:50],
+    )
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_a_refusal_names_the_field_in_one_sentence(
+        self, engine: Engine, kind: Kind, given: dict[str, Any], param: str, stream: bool
+    ) -> None:
+        with pytest.raises(RequestRefused) as caught:
+            await anext(engine.generate(kind, body(kind, stream=stream, **given), None))
+        message = caught.value.message
+        assert (caught.value.status, caught.value.param) == (400, param), message
+        assert not any(
+            noise in message for noise in ("\n", ".cc:", "<path>", "For further", "(parameter=")
+        ), message
+        assert len(message) < 450

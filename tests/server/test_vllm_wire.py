@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from server.engine.base import Kind, RequestRefused
+from records.settings import Settings
+from server.engine.base import EngineUnavailable, Kind, RequestRefused
+from server.engine.vllm import VllmEngine
 from server.engine.vllm_refusals import MAX_MESSAGE, field, plain
-from server.engine.vllm_wire import frame, request
+from server.engine.vllm_wire import first_error, frame, request
+from tests.server.conftest import a_base
 
 CHUNK = {
     "id": "chatcmpl-1",
@@ -26,6 +32,9 @@ CHUNK = {
     "prompt_token_ids": None,
     "prompt_text": None,
 }
+
+
+SENT = {"messages": [], "logit_bias": {"9": 1}}
 
 
 def sse(chunk: Any) -> str:
@@ -46,6 +55,69 @@ def test_the_words_of_the_model_stay_as_they_are() -> None:
 def test_the_stop_that_ended_an_answer_stays() -> None:
     ended = {"choices": [{"finish_reason": "stop", "stop_reason": "END", "token_ids": None}]}
     assert json.loads(frame(sse(ended))[6:]) == {"choices": [{"finish_reason": "stop", "stop_reason": "END"}]}
+
+
+@pytest.mark.parametrize(
+    ("code", "refusal"), [(400, RequestRefused), (500, RequestRefused), (503, EngineUnavailable)]
+)
+def test_an_error_before_any_frame_is_an_answer_of_its_own(code: int, refusal: type[Exception]) -> None:
+    error = {"message": "logit_bias is wrong", "type": "x", "param": None, "code": code}
+    found = first_error(sse({"error": error}), SENT)
+    assert type(found) is refusal
+    if isinstance(found, RequestRefused):
+        assert (found.status, found.param) == (code, "logit_bias" if code == 400 else None)
+
+
+def an_engine(tmp_path: Path, frames: list[str]) -> VllmEngine:
+    """Its handlers answer with these frames."""
+
+    async def answer() -> AsyncIterator[str]:
+        for one in frames:
+            yield one
+
+    async def handler(_request: Any) -> AsyncIterator[str]:
+        return answer()
+
+    engine = VllmEngine(Settings(home=tmp_path), a_base(tmp_path))
+    engine._client = SimpleNamespace(errored=False)
+    engine._handlers = SimpleNamespace(
+        openai_serving_models=SimpleNamespace(base_model_paths=[SimpleNamespace(name="tiny")]),
+        openai_serving_chat=SimpleNamespace(create_chat_completion=handler),
+    )
+    return engine
+
+
+def failing(error: Exception) -> str:
+    """As vLLM's handlers write it."""
+    from vllm.entrypoints.serve import create_error_response
+
+    return f"data: {json.dumps(create_error_response(error).model_dump())}\n\n"
+
+
+ASKED = {"messages": [{"role": "user", "content": "hi"}], "stream": True, "top_logprobs": 0}
+
+
+@pytest.mark.asyncio
+async def test_a_stream_that_begins_with_an_error_is_refused_and_not_begun(tmp_path: Path) -> None:
+    from vllm.exceptions import VLLMValidationError
+
+    error = failing(VLLMValidationError("Too many.", parameter="top_logprobs", value=99))
+    with pytest.raises(RequestRefused) as caught:
+        await anext(an_engine(tmp_path, [error]).generate(Kind.CHAT, ASKED, None))
+    assert (caught.value.status, caught.value.param, caught.value.message) == (
+        400,
+        "top_logprobs",
+        "Too many.",
+    )
+
+
+@pytest.mark.asyncio
+async def test_an_error_behind_a_frame_ends_the_stream_without_its_words(tmp_path: Path) -> None:
+    frames = [sse(CHUNK), failing(ValueError("innards")), "data: [DONE]\n\n"]
+    sent = [item async for item in an_engine(tmp_path, frames).generate(Kind.CHAT, ASKED, None)]
+    assert len(sent) == 2
+    assert b"The engine failed in the midst" in sent[1]
+    assert b"innards" not in sent[1]
 
 
 HELLO = [{"role": "user", "content": "hi"}]
@@ -101,6 +173,7 @@ def test_a_value_at_fault_is_named_as_it_was_sent(
             "Failed: EBNF parser error at line 1",
         ),
         ("None is set: {'json': None, 'regex': None}", "None is set"),
+        ("Failed: <path>:83: Not closed.", "Failed: Not closed."),
         ("No file /home/someone/models/x here", "No file <path> here"),
         (
             "1 error for X\n  a\n    Bad [type=t, input_value='1']\n    For further information visit https://x",
