@@ -12,10 +12,9 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
+from server.bounds import MAX_MESSAGES, STRUCTURED_KEYS, check_choices, check_number, check_shapes
 from server.engine.base import Kind
 from server.errors import invalid
-
-MAX_CHOICES = 128  # OpenAI's own limit of `n`; the engine's is 16384
 
 # fmt: off
 _SAMPLING = {
@@ -60,6 +59,7 @@ _INSTEAD = {"functions": " Use `tools`.", "function_call": " Use `tool_choice`."
 _TEMPLATE_KEYS = frozenset(("enable_thinking", "thinking"))
 _STREAM_OPTIONS = frozenset(("include_usage", "continuous_usage_stats", "include_obfuscation"))
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
+_KINDS = {"content": str | list | None, "tool_calls": list | None, "name": str | None}
 _TEXT_PARTS = ("text", "refusal")
 
 
@@ -87,6 +87,7 @@ def check(kind: Kind, given: dict[str, Any], salt: str) -> Asked:
         if name in forwarded:
             if value is not None:
                 body[name] = value
+                check_number(name, value)
         elif name not in READ_HERE:
             _refuse_unless_harmless(name, value)
     needed = "messages" if kind is Kind.CHAT else "prompt"
@@ -94,7 +95,11 @@ def check(kind: Kind, given: dict[str, Any], salt: str) -> Asked:
         raise invalid(f"Missing required parameter: '{needed}'.", needed, "missing_required_parameter")
     if kind is Kind.CHAT:
         _check_messages(body["messages"])
-    _check_choices(body.get("n", 1))
+    elif body["prompt"] in ("", []):
+        raise invalid("'prompt' must not be empty.", "prompt", "invalid_value")
+    check_choices(body.get("n", 1), body.get("prompt", ""))
+    _check_keys("structured_outputs", body.get("structured_outputs", {}), STRUCTURED_KEYS)
+    check_shapes(body)
     _check_keys("chat_template_kwargs", body.get("chat_template_kwargs", {}), _TEMPLATE_KEYS)
     stream, wants_usage = _check_stream(body)
     return Asked(model, user or "", body, stream, wants_usage)
@@ -120,6 +125,10 @@ def _check_messages(messages: Any) -> None:
     content but text: an image's address is one that the engine would fetch."""
     if not isinstance(messages, list) or not messages:
         raise invalid("'messages' must be a list of at least one message.", "messages", "invalid_type")
+    if len(messages) > MAX_MESSAGES:
+        raise invalid(
+            f"Invalid 'messages': at most {MAX_MESSAGES} messages per request.", "messages", "too_large"
+        )
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
             raise invalid(f"'messages[{index}]' must be an object.", f"messages[{index}]", "invalid_type")
@@ -127,6 +136,10 @@ def _check_messages(messages: Any) -> None:
         if not isinstance(role, str) or role not in _ROLES:
             param = f"messages[{index}].role"
             raise invalid(f"'{param}' must be one of {', '.join(sorted(_ROLES))}.", param, "invalid_value")
+        for name, kinds in _KINDS.items():
+            if not isinstance(message.get(name), kinds):
+                param = f"messages[{index}].{name}"
+                raise invalid(f"'{param}' is of the wrong kind.", param, "invalid_type")
         content = message.get("content")
         for place, part in enumerate(content if isinstance(content, list) else ()):
             if not _is_text(part):
@@ -138,11 +151,6 @@ def _is_text(part: Any) -> bool:
     return isinstance(part, dict) and any(
         part.get("type") == kind and isinstance(part.get(kind), str) for kind in _TEXT_PARTS
     )
-
-
-def _check_choices(n: Any) -> None:
-    if isinstance(n, int) and n > MAX_CHOICES:
-        raise invalid(f"Invalid 'n': at most {MAX_CHOICES} choices per request.", "n", "invalid_value")
 
 
 def _check_keys(name: str, value: Any, known: Set[str]) -> None:

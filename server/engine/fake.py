@@ -16,6 +16,7 @@ from typing import Any
 
 from adapters.manifest import WEIGHTS
 from server.engine.base import AdapterRefused, EngineUnavailable, Kind, RequestRefused, Version
+from server.engine.fake_refusals import check, refused
 from server.engine.fake_shapes import Answer, Choice
 
 CONTEXT = 4096  # words, which are its tokens
@@ -85,6 +86,7 @@ class FakeEngine:
 
     def _answer(self, kind: Kind, body: dict[str, Any], model: str) -> Answer:
         """Raises RequestRefused for values that the real engine refuses as well."""
+        check(body)
         prompts = _prompts(body) if kind is Kind.COMPLETION else [_last_message(body)]
         budget = body.get("max_completion_tokens", body.get("max_tokens"))
         _check(body.get("temperature", 1), 0, 100, "temperature")
@@ -129,7 +131,7 @@ def _prompts(body: dict[str, Any]) -> list[list[str]]:
 
 def _last_message(body: dict[str, Any]) -> list[str]:
     if not isinstance(body["messages"], list):
-        raise _refused("messages", "must be a list")
+        raise refused("messages", "must be a list")
     last = body["messages"][-1]
     content = last.get("content") or ""
     text = content if isinstance(content, str) else " ".join(part["text"] for part in content)
@@ -146,8 +148,4 @@ def _until_stop(words: list[str], stop: str | list[str] | None) -> Iterator[str]
 
 def _check(value: Any, lowest: float, highest: float, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= highest:
-        raise _refused(name, f"must be a number from {lowest} to {highest}")
-
-
-def _refused(name: str, problem: str) -> RequestRefused:
-    return RequestRefused(400, f"{name} {problem}.", type="invalid_request_error", param=name)
+        raise refused(name, f"must be a number from {lowest} to {highest}")

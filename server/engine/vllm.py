@@ -115,8 +115,9 @@ class VllmEngine:
         if version is not None and version.name not in self._requests:
             raise wire.unknown_model(version.name)
         served = self._handlers.openai_serving_models.base_model_paths[0].name
-        request = wire.request(kind, {**body, "model": version.name if version else served})
-        with wire.refusals():
+        sent = {**body, "model": version.name if version else served}
+        request = wire.request(kind, sent)
+        with wire.refusals(sent):
             handler = (
                 self._handlers.openai_serving_chat.create_chat_completion
                 if kind is Kind.CHAT
@@ -124,13 +125,17 @@ class VllmEngine:
             )
             answer = await handler(request)
         if not hasattr(answer, "__aiter__"):
-            yield wire.body(answer)
+            yield wire.body(answer, sent)
             return
+        begun = False
         async with aclosing(answer):
             async for frame in answer:
                 if frame.startswith('data: {"error"'):
+                    if not begun:  # vLLM looks at some fields only now
+                        raise wire.first_error(frame, sent)
                     yield wire.error_frame(frame)
                     return  # no [DONE]: a broken answer must not look complete
+                begun = True
                 yield wire.frame(frame)
 
     def _alive(self) -> Any:
@@ -148,6 +153,8 @@ def _flags(settings: Settings, base: Base) -> list[str]:
         *("--max-loras", str(settings.max_loras)),
         *("--max-cpu-loras", str(max(settings.max_loras, settings.max_cpu_loras))),
         *("--lora-target-modules", *SERVED_LINEARS),
+        # A model that is shown tools calls them, whatever `tool_choice` says; and "none" has no parser.
+        "--exclude-tools-when-tool-choice-none",
     ]
     if base.path == TINY:
         flags += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]

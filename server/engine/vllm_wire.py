@@ -6,41 +6,37 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
-from pydantic import ValidationError
-
 from server.engine.base import EngineUnavailable, Kind, RequestRefused
+from server.engine.vllm_refusals import of_answer, of_request, plain
 
 # Fields that OpenAI's schemas require even when null; every other null is left out, as OpenAI does.
 _KEPT_NULLS = {"content", "refusal", "logprobs", "finish_reason", "bytes"}
 # What vLLM adds to an answer that has a meaning only inside vLLM.
 _DROPPED = {"kv_transfer_params", "prompt_token_ids", "token_ids", "prompt_text", "routed_experts"}
-_SUFFIX = re.compile(r"\s*\(parameter=.*\)$", re.DOTALL)
+_NULLS_IN_FRAMES = tuple(
+    f',"{name}":null' for name in ("stop_reason", "token_ids", "prompt_token_ids", "prompt_text")
+)
 _WORKER = re.compile(r"Worker failed with error '(.*)', please check", re.DOTALL)
-_PATH = re.compile(r"(?:/[\w.\-]+){2,}")
 
 
-def request(kind: Kind, body: dict[str, Any]) -> Any:
+def request(kind: Kind, sent: dict[str, Any]) -> Any:
     """vLLM's request object. Raises RequestRefused that names the field at fault."""
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
     from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 
     model = ChatCompletionRequest if kind is Kind.CHAT else CompletionRequest
     try:
-        return model(**body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        param = ".".join(str(part) for part in first["loc"] if not str(part)[:1].isupper())
-        message = first["msg"].removeprefix("Value error, ")
-        raise refused(f"{param}: {message}" if param else message, param=param or None) from error
-    except (ValueError, TypeError) as error:
-        raise refused(plain(str(error)), param=getattr(error, "parameter", None)) from error
+        return model(**sent)
+    except Exception as error:  # vLLM's own kinds come from no kind of Python's but this
+        raise of_request(error, sent) from error
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """Turn whatever vLLM raises for a request into ours."""
+def refusals(sent: dict[str, Any]) -> Iterator[None]:
+    """Turn whatever vLLM raises for the request `sent` into ours."""
     from vllm.v1.engine.exceptions import EngineDeadError
 
     try:
@@ -52,24 +48,33 @@ def refusals() -> Iterator[None]:
     except Exception as error:
         from vllm.entrypoints.serve import create_error_response
 
-        raise _from_error(create_error_response(error).error) from error
+        raise of_answer(create_error_response(error).error, sent) from error
 
 
-def body(answer: Any) -> bytes:
+def body(answer: Any, sent: dict[str, Any]) -> bytes:
     """One JSON body. Raises RequestRefused or EngineUnavailable for vLLM's error object."""
     if hasattr(answer, "error"):
-        raise _from_error(answer.error)
+        raise of_answer(answer.error, sent)
     return json.dumps(
         _clean(answer.model_dump(mode="json")), ensure_ascii=False, separators=(",", ":")
     ).encode()
 
 
 def frame(text: str) -> bytes:
-    """vLLM's SSE frame, with the one field that OpenAI's schema of log-probabilities requires besides.
+    """vLLM's SSE frame, with the one field that OpenAI's schema of log-probabilities requires besides, and
+    without the nulls of vLLM's own fields: nobody can ask for those (server/fields.py), so all are null.
 
-    Inside the model's words every quote is escaped, so that they never match.
+    Inside the model's words every quote is escaped, so that they never match. Replaced and not parsed: this
+    runs once per token of every stream.
     """
+    for null in _NULLS_IN_FRAMES:
+        text = text.replace(null, "")
     return text.replace('"logprobs":{"content":', '"logprobs":{"refusal":null,"content":').encode()
+
+
+def first_error(frame: str, sent: dict[str, Any]) -> RequestRefused | EngineUnavailable:
+    """What an SSE error frame says before any other: the client has no 200 yet."""
+    return of_answer(SimpleNamespace(**json.loads(frame.removeprefix("data: "))["error"]), sent)
 
 
 def error_frame(frame: str) -> bytes:
@@ -81,39 +86,15 @@ def error_frame(frame: str) -> bytes:
     return b"data: " + json.dumps({"error": shown}).encode() + b"\n\n"
 
 
-def plain(message: str) -> str:
-    """A message without paths of this machine and without vLLM's own appendix."""
-    return _PATH.sub("<path>", _SUFFIX.sub("", message)).strip()
-
-
 def adapter_reason(message: str) -> str:
     """Why an adapter was refused, out of the layers of processes that the reason came through."""
     inner = _WORKER.search(message)
     return plain(inner.group(1) if inner else message)
 
 
-def refused(message: str, *, param: str | None = None, code: str | None = None) -> RequestRefused:
-    return RequestRefused(400, message, type="invalid_request_error", param=param, code=code)
-
-
 def unknown_model(name: str) -> RequestRefused:
     message = f"The model `{name}` does not exist or you do not have access to it."
     return RequestRefused(404, message, type="invalid_request_error", param="model", code="model_not_found")
-
-
-def _from_error(error: Any) -> RequestRefused | EngineUnavailable:
-    if error.code == 503:
-        return EngineUnavailable(plain(error.message))
-    if error.code >= 500:
-        return RequestRefused(500, "The engine failed to answer this request.", type="server_error")
-    too_long = "maximum context length" in error.message
-    return RequestRefused(
-        error.code,
-        plain(error.message),
-        type="invalid_request_error",
-        param="messages" if too_long else error.param,
-        code="context_length_exceeded" if too_long else None,
-    )
 
 
 def _clean(value: Any) -> Any:

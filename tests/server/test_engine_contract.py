@@ -75,6 +75,44 @@ def apart(one: list[float | None], other: list[float | None], tokens: int) -> fl
     return sum(abs((a or 0) - (b or 0)) for a, b in pairs) / len(pairs)
 
 
+TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+ANOTHER = {"type": "function", "function": {"name": "touch"}}
+# Fields that contradict or need each other, and the one that the refusal names.
+CONTRADICTIONS = [
+    (Kind.CHAT, {"top_logprobs": 2}, "top_logprobs"),
+    (Kind.CHAT, {"tools": []}, "tools"),
+    (Kind.CHAT, {"tool_choice": "auto"}, "tool_choice"),
+    (Kind.CHAT, {"tool_choice": "required"}, "tool_choice"),
+    (Kind.CHAT, {"tools": TOOLS, "tool_choice": ANOTHER}, "tool_choice"),
+    (Kind.CHAT, {"tools": TOOLS, "tool_choice": "perhaps"}, "tool_choice"),
+    (Kind.CHAT, {"response_format": {"type": "json_schema"}}, "response_format"),
+    (
+        Kind.CHAT,
+        {"continue_final_message": True, "add_generation_prompt": True},
+        "continue_final_message",
+    ),
+    (Kind.CHAT, {"structured_outputs": {}}, "structured_outputs"),
+    (Kind.CHAT, {"structured_outputs": {"jsn": {}}}, "structured_outputs"),
+    (Kind.CHAT, {"structured_outputs": {"json": {}, "regex": "a"}}, "structured_outputs"),
+    (Kind.CHAT, {"structured_outputs": {"json": {}, "grammar": "a"}}, "structured_outputs"),
+    (Kind.CHAT, {"structured_outputs": {"structural_tag": "{"}}, "structured_outputs"),
+    (Kind.CHAT, {"structured_outputs": {"structural_tag": "{}"}}, "structured_outputs"),
+    (Kind.COMPLETION, {"structured_outputs": {}}, "structured_outputs"),
+    (Kind.COMPLETION, {"prompt": ""}, "prompt"),
+    (Kind.COMPLETION, {"prompt": ["a"] * 1025}, "prompt"),
+]
+
+# What the handlers of vLLM add to answers for its own routers and tools.
+VLLMS_OWN = {"prompt_token_ids", "token_ids", "prompt_text", "kv_transfer_params", "routed_experts"}
+
+
+def names(value: Any) -> set[str]:
+    """Of all fields, at any depth; where tokens are keys, they are no fields."""
+    if isinstance(value, dict):
+        return set(value).union(*(names(item) for key, item in value.items() if key != "top_logprobs"))
+    return set().union(*map(names, value)) if isinstance(value, list) else set()
+
+
 class Contract:
     @pytest.fixture(scope="class")
     def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -113,6 +151,19 @@ class Contract:
         assert NO_CHOICES in usage
         assert not any(NO_CHOICES in frame for frame in parts)
         assert tokens(usage) == (whole["usage"]["prompt_tokens"], whole["usage"]["completion_tokens"])
+
+    @KINDS
+    @pytest.mark.parametrize("given", [{}, {"logprobs": 1, "n": 2, "temperature": 1}], ids=str)
+    async def test_a_stream_has_no_fields_but_those_of_the_answer_in_one_piece(
+        self, engine: Engine, kind: Kind, given: dict[str, Any]
+    ) -> None:
+        given = {**given, "logprobs": True} if given and kind is Kind.CHAT else given
+        whole = names(await one(engine, kind, **given))
+        assert not whole & VLLMS_OWN
+        *parts, done = await frames(engine, kind, **given)
+        assert done == b"data: [DONE]\n\n"
+        for part in parts:
+            assert names(json.loads(part[6:])) - {"delta", "finish_reason"} <= whole | {"role", "content"}
 
     @KINDS
     async def test_a_loaded_version_answers_under_its_own_name(
@@ -183,6 +234,17 @@ class Contract:
             await anext(engine.generate(Kind.CHAT, body(Kind.CHAT, stream=stream, **given), None))
         assert caught.value.status == 400
         assert caught.value.message
+
+    @pytest.mark.parametrize(("kind", "given", "param"), CONTRADICTIONS, ids=lambda value: str(value)[:50])
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_fields_that_contradict_each_other_are_a_400_that_names_one(
+        self, engine: Engine, kind: Kind, given: dict[str, Any], param: str, stream: bool
+    ) -> None:
+        with pytest.raises(RequestRefused) as caught:
+            await anext(engine.generate(kind, body(kind, stream=stream, **given), None))
+        assert caught.value.status == 400
+        assert caught.value.param == param
+        assert "\n" not in caught.value.message
 
     async def test_closing_an_answer_early_leaves_the_engine_healthy(
         self, engine: Engine, version: Version
@@ -288,3 +350,56 @@ class TestVllm(Contract):
     async def test_an_answer_without_tools_has_no_list_of_calls(self, engine: Engine) -> None:
         answer = await one(engine, Kind.CHAT)
         assert not set(answer["choices"][0]["message"]) - {"role", "content", "refusal"}
+
+    async def test_tools_that_must_not_be_called_are_not_shown_to_the_model(self, engine: Engine) -> None:
+        plain = await one(engine, Kind.CHAT)
+        shown = await one(engine, Kind.CHAT, tools=TOOLS, tool_choice="auto")
+        hidden = await one(engine, Kind.CHAT, tools=TOOLS, tool_choice="none")
+        assert hidden["usage"]["prompt_tokens"] == plain["usage"]["prompt_tokens"]
+        assert shown["usage"]["prompt_tokens"] > plain["usage"]["prompt_tokens"]
+
+    @pytest.mark.parametrize(
+        ("kind", "given", "param"),
+        [
+            (Kind.COMPLETION, {"prompt": [5] * 100_000}, "prompt"),
+            (Kind.COMPLETION, {"prompt": "word " * 50_000}, "prompt"),
+            (Kind.CHAT, {"messages": [{"role": "user", "content": "word " * 50_000}]}, "messages"),
+            (Kind.CHAT, {"structured_outputs": {"grammar": "root ::= ("}}, "structured_outputs"),
+            (Kind.CHAT, {"structured_outputs": {"regex": "("}}, "structured_outputs"),
+            (Kind.CHAT, {"structured_outputs": {"choice": []}}, "structured_outputs"),
+            (
+                Kind.CHAT,
+                {
+                    "response_format": {
+                        "type": "json_schema",
+                        "json_schema": {"name": "x", "schema": {"type": 5}},
+                    }
+                },
+                "response_format",
+            ),
+            (Kind.CHAT, {"logprobs": True, "top_logprobs": 1000}, "top_logprobs"),
+            (Kind.COMPLETION, {"logprobs": 1000}, "logprobs"),
+            (Kind.CHAT, {"temperature": -1}, "temperature"),
+            (Kind.CHAT, {"top_p": 7}, "top_p"),
+            (Kind.CHAT, {"n": 0}, "n"),
+            (Kind.CHAT, {"max_tokens": -1}, "max_tokens"),
+            (Kind.CHAT, {"max_completion_tokens": -1}, "max_completion_tokens"),
+            (Kind.CHAT, {"logit_bias": {"a": 1}}, "logit_bias"),
+            (Kind.CHAT, {"allowed_token_ids": [10**9]}, "allowed_token_ids"),
+            (Kind.CHAT, {"stop_token_ids": ["a"]}, "stop_token_ids[0]"),
+            (Kind.COMPLETION, {"prompt": [10**8]}, "prompt"),
+        ],
+        ids=lambda value: str(value)[:50],
+    )
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_a_refusal_names_the_field_in_one_sentence(
+        self, engine: Engine, kind: Kind, given: dict[str, Any], param: str, stream: bool
+    ) -> None:
+        with pytest.raises(RequestRefused) as caught:
+            await anext(engine.generate(kind, body(kind, stream=stream, **given), None))
+        message = caught.value.message
+        assert (caught.value.status, caught.value.param) == (400, param), message
+        assert not any(
+            noise in message for noise in ("\n", ".cc:", "<path>", "For further", "(parameter=")
+        ), message
+        assert len(message) < 450
