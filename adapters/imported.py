@@ -142,8 +142,6 @@ def record(
     Raises NotImported, RolloutRefused.
     """
     check_target(session, tenant, brand, base)
-    # One import at a time per tenant: two of the same files are one row (PostgreSQL).
-    session.execute(select(Tenant.name).where(Tenant.name == tenant).with_for_update())
     name = ready.name(tenant, brand)
     known = session.scalar(select(Version).where(Version.name == name))
     if known is not None and known.sha256 != ready.sha256:

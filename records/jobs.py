@@ -82,7 +82,7 @@ def claim(session: Session, owner: str, seconds: float) -> tuple[Job, Lease] | N
     now = time.time()
     free = or_(Job.lease_until.is_(None), Job.lease_until < now)
     query = select(Job).where(Job.status.in_(ACTIVE), free).order_by(Job.seq).limit(1)
-    job = session.scalar(query.with_for_update(skip_locked=True))
+    job = session.scalar(query)
     if job is None:
         return None
     taken = session.execute(

@@ -66,7 +66,7 @@ def revoke(session: Session, prefix: str, by: By) -> Key:
     `prefix` is what `prefix()` gives, with or without `ck-`; a whole key will do, its secret is not read.
     """
     match = _PREFIX.fullmatch(prefix)
-    row = session.get(Key, match.group(1), with_for_update=True) if match else None
+    row = session.get(Key, match.group(1)) if match else None
     if row is None:
         raise NotFound(
             "There is no such key. Give `ck-` and 8 digits, as `chorus tenants keys list TENANT` shows them."

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from records import files, jobs
-from records.models import VALIDATING, Job, Tenant, new_id
+from records.models import VALIDATING, Job, new_id
 from server.errors import invalid
 from server.house import House
 from server.job_request import MAX_SEED, JobRequest
@@ -52,8 +52,6 @@ class Retry:
 def create_once(house: House, tenant: str, asked: JobRequest, retry: Retry) -> Job:
     """The job of this request, durable on return. Raises RequestRefused for a file that does not do."""
     with house.database.write() as session:
-        # One insert at a time per tenant: between look-up and insert no twin may come (PostgreSQL).
-        session.execute(select(Tenant.name).where(Tenant.name == tenant).with_for_update())
         known = _known(session, tenant, retry)
         if known is not None:
             return known
