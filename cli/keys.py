@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +16,7 @@ from cli import options
 from cli.options import Home
 from records import tenants as rows
 from records.audit import By
+from records.database import Database
 
 BY = By("cli")
 Tenant = Annotated[str, typer.Argument(help="The tenant's name.")]
@@ -29,26 +33,18 @@ def about() -> None:
 @keys.command("list")
 def list_keys(tenant: Tenant, home: Home = None) -> None:
     """Show the tenant's keys: prefix, when it was made, when it was revoked."""
-    database = options.open_database(options.read(home=home))
     shown = Table("Key", "Created", "Revoked")
-    try:
-        with database.read() as session:
-            for row in rows.keys_of(session, tenant):
-                shown.add_row(rows.prefix(row), _when(row.created_at), _when(row.revoked_at))
-    except rows.NotFound as error:
-        raise options.stop(str(error)) from None
+    with _opened(home) as database, database.read() as session:
+        for row in rows.keys_of(session, tenant):
+            shown.add_row(rows.prefix(row), _when(row.created_at), _when(row.revoked_at))
     Console().print(shown)
 
 
 @keys.command()
 def create(tenant: Tenant, home: Home = None) -> None:
     """Give the tenant another key and print it; it is not shown again."""
-    database = options.open_database(options.read(home=home))
-    try:
-        with database.write() as session:
-            key = rows.add_key(session, tenant, BY)
-    except rows.NotFound as error:
-        raise options.stop(str(error)) from None
+    with _opened(home) as database, database.write() as session:
+        key = rows.add_key(session, tenant, BY)
     typer.echo(key)
 
 
@@ -57,16 +53,21 @@ def revoke(prefix: Prefix, home: Home = None) -> None:
     """Refuse a key from now on; the tenant's other keys stay good."""
     from server.auth import REMEMBERED_SECONDS  # not on top: the other commands need no web framework
 
-    database = options.open_database(options.read(home=home))
-    try:
-        with database.write() as session:
-            row = rows.revoke(session, prefix, BY)
-    except rows.NotFound as error:
-        raise options.stop(str(error)) from None
+    with _opened(home) as database, database.write() as session:
+        row = rows.revoke(session, prefix, BY)
     typer.echo(
         f"{rows.prefix(row)} of tenant {row.tenant} is revoked since {_when(row.revoked_at)}; "
         f"a running server refuses it within {REMEMBERED_SECONDS:g} seconds."
     )
+
+
+@contextmanager
+def _opened(home: Path | None) -> Iterator[Database]:
+    """The database; what is not there ends the command with a sentence."""
+    try:
+        yield options.open_database(options.read(home=home))
+    except rows.NotFound as error:
+        raise options.stop(str(error)) from None
 
 
 def _when(at: int | None) -> str:
