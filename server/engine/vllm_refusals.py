@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from server.engine.base import EngineUnavailable, RequestRefused
+
+log = logging.getLogger("chorus.server")
 
 MAX_MESSAGE = 400
 # What vLLM and its libraries add for their developers: appendices, addresses, times and files of source code.
@@ -49,7 +52,9 @@ def of_request(error: Exception, sent: dict[str, Any]) -> RequestRefused:
     if isinstance(error, VLLMClientError | ValueError):
         said = plain(str(error))
         return refused(said, param=field(getattr(error, "parameter", None), said, sent))
-    # Its checks take the kinds of values for granted: what Python says of them helps nobody.
+    # Its checks take the kinds of values for granted: what Python says of them helps no client. The log keeps
+    # it, as it may be a fault of ours.
+    log.warning("vLLM could not read a request", exc_info=error)
     return refused("The request cannot be read: one of its fields holds a value of the wrong kind.")
 
 
