@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
 
 from records.models import (
     ACTIVE,
@@ -75,13 +75,14 @@ def say(
 
 
 def claim(session: Session, owner: str, seconds: float) -> tuple[Job, Lease] | None:
-    """Take the oldest job that nobody holds (new, or its holder went silent), or None.
+    """Take the next job that nobody holds (new, or its holder went silent), or None.
 
-    Two claimers never get one job: the update is conditional on the fence that was read.
+    Tenants take turns, so that nobody waits behind all of another's jobs; a tenant's own go by age. Two
+    claimers never get one job: the update is conditional on the fence that was read.
     """
     now = time.time()
     free = or_(Job.lease_until.is_(None), Job.lease_until < now)
-    query = select(Job).where(Job.status.in_(ACTIVE), free).order_by(Job.seq).limit(1)
+    query = select(Job).where(Job.status.in_(ACTIVE), free).order_by(*_turns(now), Job.seq).limit(1)
     job = session.scalar(query)
     if job is None:
         return None
@@ -95,6 +96,15 @@ def claim(session: Session, owner: str, seconds: float) -> tuple[Job, Lease] | N
         return None
     session.refresh(job)
     return job, Lease(job.id, job.fence)
+
+
+def _turns(now: float) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """The job's tenant's jobs that are worked on now, then when one of them last ended: lowest first."""
+    other = aliased(Job)
+    held = other.lease_owner.is_not(None) & (other.lease_until >= now)
+    busy = select(func.count()).where(other.tenant == Job.tenant, other.status.in_(ACTIVE), held)
+    ended = select(func.coalesce(func.max(other.finished_at), 0)).where(other.tenant == Job.tenant)
+    return busy.scalar_subquery(), ended.scalar_subquery()
 
 
 def held(session: Session, lease: Lease, **values: Any) -> Job:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import update
 
 from records import jobs
 from records.database import Database
@@ -27,11 +28,47 @@ def status(database: Database, job: str) -> str:
         return row.status
 
 
+def end(database: Database, lease: Lease, at: int) -> None:
+    with database.write() as session:
+        jobs.finish(session, lease, SUCCEEDED, "done")
+        session.execute(update(Job).where(Job.id == lease.job_id).values(finished_at=at))
+
+
 def test_the_oldest_job_is_claimed_first(database: Database) -> None:
     first, second = add_job(database), add_job(database)
     claimed = [claim(database), claim(database)]
     assert [lease and lease.job_id for lease in claimed] == [first, second]
     assert claim(database) is None
+
+
+def test_a_tenant_does_not_wait_behind_all_of_anothers_jobs(database: Database) -> None:
+    first, second, third = (add_job(database) for _ in range(3))
+    other = add_job(database, "rival")
+    running = claim(database)
+    assert running is not None
+    assert running.job_id == first
+    beside = claim(database)
+    assert beside is not None
+    assert beside.job_id == other, "a second worker turns to who has none running"
+    end(database, beside, at=5)
+    end(database, running, at=9)
+    late = add_job(database, "rival")
+    turns = []
+    for now in (11, 13, 17):
+        lease = claim(database)
+        assert lease is not None
+        turns.append(lease.job_id)
+        end(database, lease, at=now)
+    assert turns == [late, second, third]
+
+
+def test_a_silent_holders_job_keeps_its_place(database: Database) -> None:
+    job = add_job(database)
+    claim(database, seconds=-1)
+    add_job(database, "rival")
+    again = claim(database)
+    assert again is not None
+    assert again.job_id == job
 
 
 def test_many_claimers_never_share_a_job(database: Database) -> None:
