@@ -22,6 +22,8 @@ from records.settings import Settings, load
 from tests.adapters.bad_adapters import BAD, good, make
 from tests.live import LiveServer
 
+pytestmark = pytest.mark.engine
+
 ASKED = [{"role": "user", "content": "Hello, I am Ana Brandt. The oak table from order 50718 is late."}]
 LARGEST = Settings.model_fields["max_file_bytes"].default
 FOREIGN = [name for name, bad in BAD.items() if not bad.own]  # a stranger sends no manifest

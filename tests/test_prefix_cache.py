@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from openai import OpenAI
 
 from tests.live import LiveServer
+
+pytestmark = pytest.mark.engine
 
 SECRET = "The merger with Alba closes in spring and nobody may know of it. " * 30
 
