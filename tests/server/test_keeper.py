@@ -42,6 +42,22 @@ def test_the_canary_finds_a_death_that_no_request_met(server: Running) -> None:
     until(lambda: server.engine.starts == 2 and server.house.keeper.ready)
 
 
+def test_a_stream_that_breaks_off_is_enough_to_look_at_the_engine(
+    serve: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/readyz must not send clients here until the next one has failed, or a canary is due."""
+    monkeypatch.setattr(keeper, "CANARY_SECONDS", 600)
+    server = serve(FakeEngine(word_seconds=0.01))
+    stream = server.client().chat.completions.create(
+        model="tiny", messages=[{"role": "user", "content": "word " * 200}], stream=True
+    )
+    assert next(stream).choices
+    server.engine.alive = False
+    with pytest.raises(openai.APIError, match="broke off"):
+        list(stream)
+    until(lambda: server.engine.starts == 2 and server.house.keeper.ready)
+
+
 def test_a_hung_engine_is_started_again_and_its_streams_end_with_an_error(
     serve: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
