@@ -63,6 +63,13 @@ def versions_of(session: Session, tenant: str) -> Sequence[Version]:
     return session.scalars(mine.order_by(Version.seq)).all()
 
 
+def not_deleted(session: Session, names: Sequence[str]) -> Sequence[str]:
+    """Those of `names`, of any tenant, that are still there."""
+    return session.scalars(
+        select(Version.name).where(Version.name.in_(names), Version.deleted_at.is_(None))
+    ).all()
+
+
 def waiting(session: Session, base: Base) -> Sequence[Version]:
     """The versions that shall answer for a brand and that no engine has proven yet, oldest first."""
     named = or_(Version.name == Rollout.pending, Version.name == Rollout.candidate)
