@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydantic import ValidationError
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
@@ -15,7 +16,15 @@ from records.models import Rollout, Version
 
 def fits(row: Version, base: Base) -> bool:
     """Whether the version was made for this very base model."""
-    return Manifest.model_validate(row.manifest).fits(base) is None
+    return misfit(row, base) is None
+
+
+def misfit(row: Version, base: Base) -> str | None:
+    """None when the version was made for this very base model, else a sentence that says why not."""
+    try:
+        return Manifest.model_validate(row.manifest).fits(base)
+    except ValidationError:  # one such row must not keep a server from all the others
+        return "Its manifest is of a form that this server does not know; a newer Chorus may have written it."
 
 
 def version_for(session: Session, tenant: str, model: str, base: Base) -> Version | None:
