@@ -180,6 +180,14 @@ def take_in(
         return record(session, home, ready, base, tenant=tenant, brand=brand, promote=promote, by=by)
 
 
+def discard(session: Session, home: Path, sha256: str) -> None:
+    """Remove the files of an import that was refused after `prepare`, unless a row names them: another
+    tenant's, or that of a deleted version (server/sweep.py). Call it in a write transaction, as `record`
+    looks for the files in one."""
+    if session.scalar(select(Version.seq).where(Version.sha256 == sha256).limit(1)) is None:
+        shutil.rmtree(publish.folder(home, sha256), ignore_errors=True)
+
+
 def check_target(session: Session, tenant: str, brand: str, base: Base) -> None:
     """Raises NotImported when such a version cannot be."""
     if session.get(Tenant, tenant) is None:

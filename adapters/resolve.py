@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydantic import ValidationError
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
@@ -15,7 +16,15 @@ from records.models import Rollout, Version
 
 def fits(row: Version, base: Base) -> bool:
     """Whether the version was made for this very base model."""
-    return Manifest.model_validate(row.manifest).fits(base) is None
+    return misfit(row, base) is None
+
+
+def misfit(row: Version, base: Base) -> str | None:
+    """None when the version was made for this very base model, else a sentence that says why not."""
+    try:
+        return Manifest.model_validate(row.manifest).fits(base)
+    except ValidationError:  # one such row must not keep a server from all the others
+        return "Its manifest is of a form that this server does not know; a newer Chorus may have written it."
 
 
 def version_for(session: Session, tenant: str, model: str, base: Base) -> Version | None:
@@ -61,6 +70,13 @@ def versions_of(session: Session, tenant: str) -> Sequence[Version]:
     """All of a tenant's versions, oldest first."""
     mine = select(Version).where(Version.tenant == tenant, Version.deleted_at.is_(None))
     return session.scalars(mine.order_by(Version.seq)).all()
+
+
+def not_deleted(session: Session, names: Sequence[str]) -> Sequence[str]:
+    """Those of `names`, of any tenant, that are still there."""
+    return session.scalars(
+        select(Version.name).where(Version.name.in_(names), Version.deleted_at.is_(None))
+    ).all()
 
 
 def waiting(session: Session, base: Base) -> Sequence[Version]:

@@ -82,7 +82,7 @@ def arrived(session: Session, version: Version, by: By) -> Rollout | None:
 def promote(session: Session, row: Rollout, version: str | None, by: By) -> Rollout:
     """The named version (a checkpoint's too), else the candidate, goes live, once it is proven; what waited
     for that before no longer does. Raises RolloutRefused."""
-    name = version or row.candidate
+    name = row.candidate if version is None else version
     if name is None:
         raise RolloutRefused(
             "no_candidate", f"Brand '{row.brand}' has no candidate; name the version to promote."
@@ -115,7 +115,7 @@ def canary(session: Session, row: Rollout, version: str | None, share: float | N
         return _change(session, row, by, "canary", candidate=None)
     if share is None or not 0 <= share <= 1:
         raise RolloutRefused("bad_share", "A canary needs a 'share' from 0 to 1.", "share")
-    name = version or row.candidate
+    name = row.candidate if version is None else version
     if name is None:
         raise RolloutRefused("no_candidate", f"Brand '{row.brand}' has no candidate; name a version.")
     candidate = beside(row, checked(session, row, name))

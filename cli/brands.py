@@ -18,6 +18,7 @@ from adapters import resolve, rollout
 from adapters.eligible import RolloutRefused
 from cli import brands_shown, options
 from cli.options import Home
+from records import tenants
 from records.audit import By
 from records.models import Rollout
 
@@ -44,8 +45,12 @@ def about() -> None:
 def list_brands(tenant: Tenant, home: Home = None) -> None:
     """Show the tenant's brands, a line each."""
     database = options.open_database(options.read(home=home))
-    with database.read() as session:
-        Console().print(brands_shown.table(rollout.of(session, tenant)))
+    try:
+        with database.read() as session:
+            tenants.check_exists(session, tenant)
+            Console().print(brands_shown.table(rollout.of(session, tenant)))
+    except tenants.NotFound as error:
+        raise options.stop(str(error)) from None
 
 
 @brands.command()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -20,7 +20,8 @@ PARTS = ("live", "pending", "previous", "candidate", "shadow")
 
 def table(rows: Iterable[Rollout]) -> Table:
     """A line per brand, versions by their digest."""
-    shown = Table("Brand", "Base", "Live", "Previous", "Candidate", "Shadow", "New versions", "Changed")
+    heads = ("Brand", "Base", "Live", "Previous", "Candidate", "Shadow", "New versions", "Changed")
+    shown = Table(*(Column(head, overflow="fold") for head in heads))  # cut, a digest would be of no use
     for row in rows:
         candidate = f"{_short(row.candidate)} {row.share:.0%}" if row.candidate else "-"
         waits = "wait (paused)" if row.paused else "go live"
@@ -60,12 +61,16 @@ def what_is_next(row: Rollout, unproven: str) -> str:
 def whole(console: Console, session: Session, row: Rollout) -> None:
     """One brand, all its versions, and its latest changes."""
     console.print(state(row))
-    versions = Table("Version", "Made", "Is", title="Versions")
+    versions = Table(Column("Version", overflow="fold"), "Made", "Is", title="Versions")
     mine = (Version.tenant == row.tenant, Version.brand == row.brand, Version.base == row.base)
     kept = select(Version).where(*mine, Version.deleted_at.is_(None))
     for version in session.scalars(kept.order_by(Version.seq.desc())):
-        parts = ", ".join(part for part in PARTS if getattr(row, part) == version.name)
-        versions.add_row(version.name, _when(version.created_at), parts)
+        parts = [part for part in PARTS if getattr(row, part) == version.name]
+        if version.refuted is not None:
+            parts.append(f"refuted: {version.refuted}")
+        elif version.proved_at is None:
+            parts.append("not proven yet")
+        versions.add_row(version.name, _when(version.created_at), ", ".join(parts))
     console.print(versions)
     changes = Table("When", "Who", "What", "Then", title=f"Latest {CHANGES} changes")
     noted = select(Audit).where(Audit.tenant == row.tenant, Audit.object == rollout.name_of(row))

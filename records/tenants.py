@@ -47,7 +47,7 @@ def create(session: Session, name: str) -> str:
 
 def add_key(session: Session, tenant: str, by: By) -> str:
     """Another key for a tenant that is there; shown this once. Raises NotFound."""
-    _check_tenant(session, tenant)
+    check_exists(session, tenant)
     key = _new_key(session, tenant, int(time.time()))
     audit.note(session, by, tenant, "create key", f"key:{key_id(key)}", before=None, after={"revoked": False})
     return key
@@ -55,7 +55,7 @@ def add_key(session: Session, tenant: str, by: By) -> str:
 
 def keys_of(session: Session, tenant: str) -> Sequence[Key]:
     """A tenant's keys, the oldest first, with those that are revoked. Raises NotFound."""
-    _check_tenant(session, tenant)
+    check_exists(session, tenant)
     asked = select(Key).where(Key.tenant == tenant).order_by(Key.created_at, Key.id)
     return session.scalars(asked).all()
 
@@ -105,7 +105,7 @@ def _new_key(session: Session, tenant: str, now: int) -> str:
     return f"ck-{public}-{secret}"
 
 
-def _check_tenant(session: Session, name: str) -> None:
+def check_exists(session: Session, name: str) -> None:
     if session.get(Tenant, name) is None:
         raise NotFound(f"There is no tenant {name!r}; `chorus tenants create NAME` makes one.")
 

@@ -164,6 +164,8 @@ class Catalog:
             resident.leaving.add_done_callback(_seen)
 
     async def _unload(self, resident: Resident) -> None:
+        # Not before it is in: an engine has nothing to unload yet, and would hold it ever after.
+        await asyncio.wait([resident.loading])
         try:
             await self.engine.unload(resident.version)
         finally:

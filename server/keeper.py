@@ -80,8 +80,7 @@ class Keeper:
     async def _bring_up(self) -> None:
         held = self._catalog.forget()
         await self._engine.start()
-        named = await run_in_threadpool(self._named_by_rollouts)
-        wanted = list(dict.fromkeys([*named, *held]))[: self._catalog.capacity]
+        wanted = await run_in_threadpool(self._wanted, held)
         for version in reversed(wanted):
             try:
                 await self._catalog.preload(version)
@@ -127,11 +126,15 @@ class Keeper:
             async for _ in frames:
                 pass
 
-    def _named_by_rollouts(self) -> list[Version]:
-        names = self._catalog.names
+    def _wanted(self, held: list[Version]) -> list[Version]:
+        """What rollouts name, then what was held, but for what was deleted while the engine was down: that
+        would be in it for nobody."""
+        names, capacity = self._catalog.names, self._catalog.capacity
         with self._database.read() as session:
-            rows = resolve.for_start(session, self._catalog.capacity, names.base)
-        return [names.version_of(row) for row in rows]
+            rows = resolve.for_start(session, capacity, names.base)
+            kept = set(resolve.not_deleted(session, [version.name for version in held]))
+        named = [names.version_of(row) for row in rows]
+        return list(dict.fromkeys([*named, *(one for one in held if one.name in kept)]))[:capacity]
 
     def _down(self, reason: str) -> None:
         self.ready, self.reason = False, reason

@@ -16,7 +16,6 @@ from starlette.concurrency import run_in_threadpool
 
 from adapters import resolve, rollout
 from adapters.base import Base
-from adapters.manifest import Manifest
 from records.database import Database
 from records.models import Rollout
 from records.models import Version as Row
@@ -107,7 +106,7 @@ class Names:
     def version_of(self, row: Row) -> Version:
         """The engine's word for a row. Raises RequestRefused: 404 when it was made for another base, 410 when
         it was refuted."""
-        problem = Manifest.model_validate(row.manifest).fits(self.base)
+        problem = resolve.misfit(row, self.base)
         if problem:
             message = f"The model `{row.name}` cannot be served. {problem}"
             raise RequestRefused(404, message, type=INVALID, param="model", code="model_not_found")

@@ -1,8 +1,9 @@
 """Mirrors what a brand's live version answered to its shadow version, and keeps how the two compare.
 
 After the real answer has ended the same request goes to the shadow, MOST_AT_ONCE at a time: one more is
-skipped and counted. The shadow's answer is compared and thrown away. The figures live in this process, per
-brand, and begin anew with another shadow. Without one, this costs nothing.
+skipped and counted, as is one whose answer was longer than MOST_BYTES. The shadow's answer is compared and
+thrown away. The figures live in this process, per brand, and begin anew with another shadow. Without one,
+this costs nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from server.said import DONE, agreement, said
 from server.usage import tokens
 
 MOST_AT_ONCE = 4
+MOST_BYTES = 4 << 20  # of one answer, as frames; a longer one is skipped, and not kept meanwhile
 # vLLM serves lower numbers first where its scheduling policy is `priority`; its default policy ignores it.
 LOW_PRIORITY = 1000
 
@@ -103,17 +105,20 @@ class Shadows:
     async def _watched(
         self, frames: AsyncIterator[bytes], answered: Answered, stream: bool, shadow: Version
     ) -> AsyncGenerator[bytes]:
-        began, seconds = time.perf_counter(), 0.0
+        began, seconds, size, item = time.perf_counter(), 0.0, 0, b""
         try:
             async with aclosing(frames):  # type: ignore[type-var]
                 async for item in frames:
                     seconds = time.perf_counter() - began
-                    answered.items.append(item)
+                    size += len(item)
+                    if size <= MOST_BYTES:
+                        answered.items.append(item)
+                    else:
+                        answered.items.clear()
                     yield item
         finally:
             # An answer in one piece is closed before it is asked for a second one.
-            whole = answered.items and (not stream or DONE in answered.items[-1])
-            if whole:
+            if item and (not stream or DONE in item):
                 self._mirror(answered, seconds, shadow)
 
     def _mirror(self, answered: Answered, seconds: float, shadow: Version) -> None:
@@ -121,7 +126,7 @@ class Shadows:
         tally = self._tallies.get(key)
         if tally is None or tally.version != shadow.name:
             tally = self._tallies[key] = Tally(shadow.name)
-        if len(self._running) >= MOST_AT_ONCE:
+        if len(self._running) >= MOST_AT_ONCE or not answered.items:
             tally.skipped += 1
             self._metrics.mirrored["skipped"].inc()
             return

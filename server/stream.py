@@ -20,6 +20,7 @@ from server import errors
 from server.engine.base import EngineUnavailable, RequestRefused
 from server.fields import Asked
 from server.metrics import Observation
+from server.said import DONE
 
 T = TypeVar("T")
 # Only the usage frame has it: inside a JSON string each quote would be escaped.
@@ -75,12 +76,18 @@ class Frames(Response):
         self.headers["cache-control"] = "no-cache"
         self.first, self.frames, self.asked, self.seen = first, frames, asked, seen
         self.until_end = until_end
+        self.last = first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await unless_gone(receive, self._send(send))
         except ClientGone:
             pass
+        else:
+            if (
+                DONE not in self.last
+            ):  # the engine may have died: do not wait for the next request to meet that
+                scope["app"].state.house.keeper.suspect()
         finally:
             await self.until_end.aclose()
 
@@ -96,6 +103,7 @@ class Frames(Response):
                     if not self.asked.wants_usage:
                         continue
                 self.seen.frame()
+                self.last = frame
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
         except Exception as error:
             end = error_event(error)

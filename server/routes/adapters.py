@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from adapters import imported
+from adapters.eligible import RolloutRefused
 from adapters.imported import Imported, NotImported, Ready
 from adapters.manifest import CONFIG, WEIGHTS
 from adapters.proof import Verdict
@@ -36,7 +37,13 @@ async def create(request: Request, tenant: CurrentTenant, by: CurrentActor, hous
         brand, promote = await _receive(request, received)
         await run_in_threadpool(_check_target, house, tenant, brand)
         ready = await anyio.to_thread.run_sync(_prepare, house, received, limiter=house.heavy)
-    verdict = await _prove(house, Version(ready.name(tenant, brand), ready.sha256), promote)
+    version = Version(ready.name(tenant, brand), ready.sha256)
+    try:
+        verdict = await _prove(house, version, promote)
+    except (RolloutRefused, RequestRefused) as refused:
+        if not isinstance(refused, RequestRefused) or refused.status != 503:
+            await _drop(house, version)
+        raise
     record = partial(
         _record, house, ready, tenant=tenant, brand=brand, promote=promote, by=by, verdict=verdict
     )
@@ -54,6 +61,17 @@ async def _prove(house: House, version: Version, promote: bool) -> Verdict | Non
         if promote or refused.status != 503:
             raise
         return None
+
+
+async def _drop(house: House, version: Version) -> None:
+    """Nothing of an import that the engine has refused stays, in the engine or on the disk."""
+    await house.catalog.release(version.name)
+    await run_in_threadpool(_discard, house, version.sha256)
+
+
+def _discard(house: House, sha256: str) -> None:
+    with house.database.write() as session:
+        imported.discard(session, house.settings.home, sha256)
 
 
 async def _receive(request: Request, folder: Path) -> tuple[str, bool]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from adapters import base as bases
 from adapters import imported, proving, publish, resolve, rollout
@@ -310,3 +311,14 @@ def test_what_a_kill_left_goes_after_a_day(take_in: Importer, adapter: Path) -> 
         os.utime(root / name, times=(time.time() - age,) * 2)
     take_in(adapter)
     assert [path.name for path in take_in.left()] == ["young"]
+
+
+def test_the_files_of_a_refused_import_stay_where_a_row_names_them(take_in: Importer, adapter: Path) -> None:
+    done = take_in(adapter)
+    files = publish.folder(take_in.home, done.version.sha256)
+    with take_in.database.write() as session:
+        imported.discard(session, take_in.home, done.version.sha256)
+        assert files.exists()
+        session.execute(delete(Version))
+        imported.discard(session, take_in.home, done.version.sha256)
+    assert not files.exists()

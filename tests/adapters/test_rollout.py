@@ -292,6 +292,19 @@ def test_a_change_that_cannot_be_made_is_refused_and_writes_nothing(
     assert len(audit(database)) == before
 
 
+@pytest.mark.parametrize("rule", [(rollout.promote, ""), (rollout.canary, "", 0.9), (rollout.shadow, "")])
+def test_an_empty_name_is_not_taken_for_the_candidate(
+    rule: tuple[Any, ...], database: Database, publish_one: Publish, change: Change
+) -> None:
+    """As a script sends it whose variable is not set."""
+    waiting, _ = publish_one(), publish_one()
+    change(rollout.canary, waiting.name, 0.1)
+    with pytest.raises(RolloutRefused) as caught:
+        change(*rule)
+    assert (caught.value.code, caught.value.param) == ("version_not_found", "version")
+    assert (brand(database).candidate, brand(database).share) == (waiting.name, 0.1)
+
+
 @pytest.mark.parametrize("part", ["live", "candidate", "shadow"])
 def test_a_version_in_use_is_not_released(
     database: Database, publish_one: Publish, change: Change, part: str

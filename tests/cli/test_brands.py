@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from adapters import rollout
+from adapters import proving, rollout
+from adapters.proof import Verdict
 from cli.main import app
 from records import tenants
 from records.audit import By
@@ -123,6 +124,26 @@ def test_what_is_not_proven_waits_for_a_server_and_the_command_says_so(shell: Sh
     assert "then it gets its share" in shell("canary", "luxe", new, "--share", "0.5").stdout
     shell("retire", "luxe")
     assert "until then nobody answers for 'luxe'" in shell("promote", "luxe", new).stdout
+
+
+def test_show_tells_what_became_of_a_proof(shell: Shell) -> None:
+    new = shell.publish("d" * 8, proved=False)
+    assert "pending, not proven yet" in shell("show", "luxe").stdout
+    with shell.database.write() as session:
+        proving.settle(session, new, Verdict("the engine answers as without it", {}), By("server"))
+    shown = shell("show", "luxe").stdout
+    assert "refuted: the engine answers as without it" in shown
+    assert "not proven yet" not in shown
+
+
+def test_a_list_for_nobody_is_refused_and_a_narrow_one_is_whole(shell: Shell) -> None:
+    nobody = CliRunner().invoke(app, ["brands", "list", "--home", str(shell.home), "--tenant", "acne"])
+    assert nobody.exit_code == 2
+    assert "no tenant 'acne'" in nobody.output
+    shell.publish("d" * 8, proved=False)
+    where = ["--home", str(shell.home), "--tenant", "acme"]
+    listed = CliRunner().invoke(app, ["brands", "list", *where], env={"COLUMNS": "80"}).stdout
+    assert "…" not in listed
 
 
 def test_a_change_that_is_not_allowed_ends_with_a_sentence_and_changes_nothing(shell: Shell) -> None:

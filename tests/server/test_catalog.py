@@ -32,9 +32,11 @@ class SlowEngine(FakeEngine):
         super().__init__()
         self.log: list[str] = []
         self.seconds = 0.02
+        self.begun = asyncio.Event()  # the first load
 
     async def load(self, version: Version, path: Path) -> None:
         self.log.append(f"load {version.name[-8:]}")
+        self.begun.set()
         await asyncio.sleep(self.seconds)
         await super().load(version, path)
 
@@ -78,6 +80,9 @@ class House:
             row.proved_at = 1
             rollout.arrived(session, row, By(f"job:{self.job.id}"))
             return row.name
+
+    async def version(self, name: str) -> Version:
+        return (await self.names.of("acme", name)).live
 
     async def use(self, model: str) -> str | None:
         async with self.catalog.acquire("acme", model) as chosen:
@@ -193,6 +198,24 @@ async def test_a_released_version_waits_for_its_last_stream(house: House) -> Non
     await asyncio.sleep(0.05)
     assert version not in house.engine.resident
     assert house.catalog.held() == []
+
+
+@pytest.mark.parametrize("asked_for", [False, True])
+async def test_a_version_that_is_released_while_it_is_loaded_leaves_the_engine_all_the_same(
+    house: House, asked_for: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real engine forgets in no time what it does not hold; here the load ends after that."""
+    monkeypatch.setattr(SlowEngine, "unload", FakeEngine.unload)
+    version = house.publish()
+    loading = house.use(version) if asked_for else house.catalog.preload(await house.version(version))
+    task = asyncio.create_task(loading)
+    await house.engine.begun.wait()
+    await house.catalog.release(version)
+    task.cancel()
+    await asyncio.sleep(0.1)
+    assert house.catalog.held() == []
+    assert house.engine.loads == [version]
+    assert not house.engine.resident
 
 
 async def test_a_refused_version_is_not_tried_again_at_once(

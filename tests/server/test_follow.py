@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from records.models import Version
+from records.models import Rollout, Version
 from server import follow
+from server.engine.fake import FakeEngine
 from server.prover import Prover
 from tests.server.conftest import Running, Stage, until
 from tests.server.proofs import brand, trained
@@ -102,3 +103,21 @@ def test_a_version_row_that_is_not_for_this_base_harms_nobody(server: Running) -
     assert foreign not in server.engine.loads
     with server.house.database.read() as session:
         assert session.query(Version).count() == 2
+
+
+def test_a_manifest_of_a_newer_chorus_keeps_nobody_from_following_or_starting(serve: Stage) -> None:
+    """As in an upgrade of one server after the other."""
+    older = serve()
+    strange = older.publish("strange", seed=1)
+    with older.house.database.write() as session:
+        row = session.query(Version).filter(Version.name == strange).one()
+        row.manifest = {**row.manifest, "format": 2}
+        row.proved_at = None
+        session.query(Rollout).update({"pending": strange, "live": None, "generation": 9})
+    fresh = older.publish("fresh", seed=2)
+    until(lambda: fresh in older.engine.resident)
+    refused = older.http().post("/v1/chat/completions", json={"model": strange, "messages": HELLO})
+    assert (refused.status_code, "newer Chorus" in refused.text) == (404, True)
+    with older.house.database.write() as session:
+        session.query(Rollout).filter(Rollout.brand == "strange").update({"live": strange})
+    assert fresh in serve(FakeEngine()).engine.resident

@@ -37,8 +37,35 @@ def test_a_dead_engine_is_started_again_with_what_it_held(server: Running) -> No
     assert chats(server, "luxe")
 
 
+def test_what_is_deleted_while_the_engine_is_down_does_not_come_back_with_it(serve: Stage) -> None:
+    server = serve(FakeEngine(start_seconds=0.5))
+    live, checkpoint = server.publish("luxe", seed=1), server.publish("luxe", seed=2, step=3)
+    assert chats(server, checkpoint)
+    server.engine.alive = False
+    until(lambda: not server.house.keeper.ready and server.house.catalog.held() == [])
+    assert server.client().models.delete(checkpoint).deleted
+    until(lambda: server.engine.starts == 2 and server.house.keeper.ready)
+    assert list(server.engine.resident) == server.house.catalog.held() == [live]
+
+
 def test_the_canary_finds_a_death_that_no_request_met(server: Running) -> None:
     server.engine.alive = False
+    until(lambda: server.engine.starts == 2 and server.house.keeper.ready)
+
+
+def test_a_stream_that_breaks_off_is_enough_to_look_at_the_engine(
+    serve: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/readyz must not send clients here until the next one has failed, or a canary is due."""
+    monkeypatch.setattr(keeper, "CANARY_SECONDS", 600)
+    server = serve(FakeEngine(word_seconds=0.01))
+    stream = server.client().chat.completions.create(
+        model="tiny", messages=[{"role": "user", "content": "word " * 200}], stream=True
+    )
+    assert next(stream).choices
+    server.engine.alive = False
+    with pytest.raises(openai.APIError, match="broke off"):
+        list(stream)
     until(lambda: server.engine.starts == 2 and server.house.keeper.ready)
 
 

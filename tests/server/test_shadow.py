@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import pytest
 
+from server import shadow as shadows
 from server.engine.base import Kind, Version
 from server.engine.fake import FakeEngine
 from server.shadow import LOW_PRIORITY, MOST_AT_ONCE
@@ -159,6 +160,20 @@ def test_past_the_bound_a_request_is_answered_and_not_mirrored(
     engine.hold.set()
     until(lambda: tally(server)["requests"] == MOST_AT_ONCE)
     assert len(engine.of(shadow)) == MOST_AT_ONCE
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_very_long_answer_is_not_kept_for_the_shadow(
+    mirrored: tuple[Running, Watched, str, str], stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 128 choices of thousands of tokens the frames are a hundred megabytes."""
+    monkeypatch.setattr(shadows, "MOST_BYTES", 400)
+    server, engine, _, shadow = mirrored
+    message: Any = [{"role": "user", "content": "word " * 100}]
+    answer = server.client().chat.completions.create(model="luxe", messages=message, stream=stream)
+    assert sum(bool(chunk.choices) for chunk in answer) > 100 if stream else answer.choices
+    until(lambda: tally(server)["skipped"] == 1)
+    assert engine.of(shadow) == []
 
 
 def test_a_shadow_that_fails_is_counted_and_harms_nobody(

@@ -286,6 +286,7 @@ def test_a_promotion_that_the_engine_cannot_serve_changes_nothing(
     answer = send(server, adapter, promote="true")
     assert answer.status_code == 410
     assert answer.json()["error"]["code"] == "version_unusable"
+    assert list((server.house.settings.home / "adapters").iterdir()) == []
     assert server.http().get("/v1/brands/luxe").status_code == 404
     assert server.client().models.list().data[1:] == []
 
@@ -314,6 +315,8 @@ def test_an_import_that_the_engine_does_not_apply_is_refused_and_not_kept(
     assert "the engine answers as without it" in answer.json()["error"]["message"]
     assert server.client().models.list().data[1:] == []
     assert server.http().get("/v1/brands/luxe").status_code == 404
+    until(lambda: server.house.catalog.held() == [] and not server.engine.resident)
+    assert list((server.house.settings.home / "adapters").iterdir()) == [], "refusals do not fill the disk"
 
 
 def test_the_proof_of_an_import_is_in_the_audit(server: Running, adapter: Path) -> None:
