@@ -13,13 +13,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from adapters.eligible import RolloutRefused, beside, check_not_refuted, checked
+from adapters.reference import Reference
 from records import audit
 from records.audit import By
-from records.models import Rollout, Version
+from records.models import Audit, Rollout, Version
 
 STATE = ("live", "previous", "candidate", "share", "shadow", "paused", "pending")
 ANSWERING = ("live", "candidate", "shadow")  # those that get requests
@@ -51,6 +52,14 @@ def state(row: Rollout) -> dict[str, Any]:
 def name_of(row: Rollout) -> str:
     """The rollout as the audit names it."""
     return f"rollout:{row.base}:{row.brand}"
+
+
+def audited(row: Rollout) -> ColumnElement[bool]:
+    """Which audit rows tell of the rollout, or of a version of its brand: imports, proofs, deletions."""
+    versions = f"version:{Reference(row.base, row.tenant, row.brand, '')}"
+    return (Audit.tenant == row.tenant) & or_(
+        Audit.object == name_of(row), Audit.object.startswith(versions, autoescape=True)
+    )
 
 
 def choose(row: Rollout, key: str) -> str | None:

@@ -73,9 +73,11 @@ def whole(console: Console, session: Session, row: Rollout) -> None:
         versions.add_row(version.name, _when(version.created_at), ", ".join(parts))
     console.print(versions)
     changes = Table("When", "Who", "What", "Then", title=f"Latest {CHANGES} changes")
-    noted = select(Audit).where(Audit.tenant == row.tenant, Audit.object == rollout.name_of(row))
+    noted = select(Audit).where(rollout.audited(row))
     for change in session.scalars(noted.order_by(Audit.seq.desc()).limit(CHANGES)):
-        changes.add_row(_when(change.at), change.actor, change.action, _difference(change))
+        _, name = change.object.split(":", 1)
+        what = f"{change.action} {_short(name)}" if Reference.parse(name) else change.action
+        changes.add_row(_when(change.at), change.actor, what, _difference(change))
     console.print(changes)
 
 

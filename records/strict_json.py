@@ -1,16 +1,19 @@
 """JSON as its standard says it, of text that can be written down again: for request bodies and file lines.
 
 Python's own parser also takes NaN and Infinity, UTF-16, and halves of surrogate pairs, which fail later and
-deeper, in a tokenizer or a database. Depth is bounded too: whoever walks the value later may recurse.
+deeper, in a tokenizer or a database. Depth is bounded too: whoever walks the value later may recurse. A name
+that stands twice in an object is refused: whoever read the text before us may have taken the other value.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any, NoReturn
 
 MAX_DEPTH = 100
+SHOWN_NAME = 64
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -22,7 +25,7 @@ def loads(raw: bytes) -> Any:
     """Raises NotJson."""
     try:
         text = raw.decode()
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
         if text.count("[") + text.count("{") > MAX_DEPTH and _too_deep(value):
             raise NotJson(f"nested deeper than {MAX_DEPTH} levels")
         if _HALF_PAIR.search(text):
@@ -55,6 +58,14 @@ def _too_deep(value: Any) -> bool:
         if not level:
             return False
     return any(isinstance(item, dict | list) for item in level)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise NotJson(f"an object has the name {twice[:SHOWN_NAME]!r} twice")
+    return found
 
 
 def _no_constant(name: str) -> NoReturn:

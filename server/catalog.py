@@ -12,7 +12,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from adapters import publish
 from adapters.content import content_digest
 from adapters.manifest import WEIGHTS
-from server.engine.base import AdapterRefused, Engine, Version
+from server.engine.base import AdapterRefused, Engine, RequestRefused, Version
 from server.errors import unusable
 from server.metrics import Metrics
 from server.names import Names
@@ -64,7 +64,8 @@ class Catalog:
     async def acquire(self, tenant: str, model: str, key: str = "") -> AsyncIterator[Chosen]:
         """The version that answers for `model` (None: the base model), pinned in the engine for the block.
 
-        Where a brand has a canary, `key` decides: whoever sends the same one gets the same version.
+        Where a brand has a canary, `key` decides: whoever sends the same one gets the same version, or the
+        live one where the candidate cannot be served.
         Raises RequestRefused: 404 for what the tenant does not have or this base cannot serve, 410 for a
         version whose files are gone or that the engine refuses; EngineUnavailable.
         """
@@ -75,7 +76,16 @@ class Catalog:
         if meaning.previous is not None and meaning.previous.name in self._residents:
             self._residents.move_to_end(meaning.previous.name)
         version = meaning.answering(key)
-        async with self.hold(version):
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self.hold(version))
+            except RequestRefused as error:
+                if version == meaning.live:
+                    raise
+                self.metrics.canary_fallbacks.inc()
+                log.warning("The live version answers for the candidate: %s", error)
+                version = meaning.live
+                await stack.enter_async_context(self.hold(version))
             yield Chosen(version, meaning.shadow if version == meaning.live else None)
 
     @asynccontextmanager

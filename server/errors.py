@@ -23,6 +23,7 @@ from records.pages import UnknownCursor
 from server.engine.base import EngineUnavailable, RequestRefused
 
 RETRY_AFTER_SECONDS = 5
+SHOWN_NAME = 256  # of a name that a client sent; all of ours are shorter
 INVALID = "invalid_request_error"
 # The same request cannot do better: the SDK would else retry every 409 and 5xx (openai-python 3.54).
 FINAL = (409, 507)
@@ -37,12 +38,12 @@ def invalid(message: str, param: str | None = None, code: str | None = None) -> 
 
 def missing(what: str, name: str) -> RequestRefused:
     """404 for an object that does not exist or belongs to somebody else: the two must look the same."""
-    message = f"No such {what}: {name!r}. It does not exist or you do not have access to it."
+    message = f"No such {what}: {name[:SHOWN_NAME]!r}. It does not exist or you do not have access to it."
     return RequestRefused(404, message, type=INVALID, code="not_found")
 
 
 def unknown_model(model: str) -> RequestRefused:
-    message = f"The model `{model}` does not exist or you do not have access to it."
+    message = f"The model `{model[:SHOWN_NAME]}` does not exist or you do not have access to it."
     return RequestRefused(404, message, type=INVALID, param="model", code="model_not_found")
 
 

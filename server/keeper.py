@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from adapters import resolve
@@ -29,6 +31,7 @@ CANARY: dict[str, Any] = {
 }
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
+T = TypeVar("T")
 log = logging.getLogger("chorus.server")
 
 
@@ -80,7 +83,7 @@ class Keeper:
     async def _bring_up(self) -> None:
         held = self._catalog.forget()
         await self._engine.start()
-        wanted = await run_in_threadpool(self._wanted, held)
+        wanted = await self._from_rows(lambda: self._wanted(held))
         for version in reversed(wanted):
             try:
                 await self._catalog.preload(version)
@@ -93,7 +96,7 @@ class Keeper:
             self.reason = f"The engine runs but does not chat: {error}"
             log.error(self.reason)
             return
-        await self._prover.before_ready()
+        await self._prover.before_ready(await self._from_rows(self._prover.waiting))
         self.ready, self.reason = True, "Chat works."
         self._metrics.engine_up.set(1)
         log.info("Ready with %d versions", len(wanted))
@@ -125,6 +128,16 @@ class Keeper:
         async with aclosing(self._engine.generate(Kind.CHAT, dict(CANARY), None)) as frames:  # type: ignore[type-var]
             async for _ in frames:
                 pass
+
+    async def _from_rows(self, look: Callable[[], T]) -> T:
+        """What `look` finds, however long the database is away: that is no reason to stop an engine."""
+        while True:
+            try:
+                return await run_in_threadpool(look)
+            except SQLAlchemyError as error:
+                self.reason = "The database does not answer."
+                log.warning("%s Looking again in %.0f s: %s", self.reason, FIRST_PAUSE, error)
+                await asyncio.sleep(FIRST_PAUSE)
 
     def _wanted(self, held: list[Version]) -> list[Version]:
         """What rollouts name, then what was held, but for what was deleted while the engine was down: that

@@ -88,6 +88,11 @@ class Metrics:
         self.quarantined = Counter(
             "chorus_versions_quarantined", "Loads refused as files were missing or changed.", registry=own
         )
+        self.canary_fallbacks = Counter(
+            "chorus_canary_fallbacks",
+            "Requests of a candidate's share answered by the live version.",
+            registry=own,
+        )
         self.load_seconds = Histogram("chorus_adapter_load_seconds", "Time of one load.", registry=own)
         verdicts = Counter("chorus_versions_proved", "Proofs of versions.", ("result",), registry=own)
         self.proved = {result: verdicts.labels(result) for result in ("proved", "refuted", "failed")}

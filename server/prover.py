@@ -89,10 +89,10 @@ class Prover:
             if row.name not in self._running and self._again.get(row.name, (0.0, 0.0))[0] <= now:
                 self._start(row)
 
-    async def before_ready(self) -> None:
-        """What waited for a proof when the engine came up, so that it answers from the start."""
+    async def before_ready(self, rows: Collection[Row]) -> None:
+        """Prove what waited for it (`rows`) when the engine came up, so that it answers from the start."""
         self._again.clear()
-        tasks = [self._start(row) for row in await run_in_threadpool(self.waiting)]
+        tasks = [self._start(row) for row in rows]
         if tasks:
             await asyncio.wait(tasks, timeout=START_SECONDS)
 

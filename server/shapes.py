@@ -113,6 +113,7 @@ def audit(row: Audit) -> Shape:
         "created_at": row.at,
         "actor": row.actor,
         "action": row.action,
+        "subject": row.object,
         "before": row.before,
         "after": row.after,
         "request_id": row.request_id,

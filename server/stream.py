@@ -84,9 +84,8 @@ class Frames(Response):
         except ClientGone:
             pass
         else:
-            if (
-                DONE not in self.last
-            ):  # the engine may have died: do not wait for the next request to meet that
+            # The engine may have died: do not wait for the next request to meet that.
+            if DONE not in self.last:
                 scope["app"].state.house.keeper.suspect()
         finally:
             await self.until_end.aclose()

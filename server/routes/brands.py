@@ -73,10 +73,10 @@ def audit(
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> JSONResponse:
+    """Who changed what of the brand, its versions' imports, proofs and deletions included."""
     with house.database.read() as session:
-        name = rollout.name_of(_get(session, house, tenant, brand))
-        where = Audit.tenant == tenant, Audit.object == name
-        page = pages.page(session, Audit, *where, after=after, limit=limit)
+        row = _get(session, house, tenant, brand)
+        page = pages.page(session, Audit, rollout.audited(row), after=after, limit=limit)
     return JSONResponse(shapes.listed(page.rows, shapes.audit, page.has_more))
 
 

@@ -60,6 +60,8 @@ def test_up_to_the_bound_and_however_wide_all_is_well() -> None:
         (b'{"\\udfff": 1}', "surrogate"),
         (b"\xef\xbb\xbf{}", "BOM"),
         (b"{} {}", "Extra data"),
+        (b'[{"a": 1, "b": 2, "a": 1}]', "'a' twice"),
+        (b'{"\\ud800": 1, "\\ud800": 2}', "twice"),
     ],
 )
 def test_each_fault_is_told(raw: bytes, said: str) -> None:

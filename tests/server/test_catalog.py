@@ -264,6 +264,23 @@ async def test_a_changed_file_never_reaches_the_engine_and_the_others_are_served
     assert house.engine.log == []
 
 
+async def test_a_candidate_that_is_lost_costs_no_user_an_answer(house: House) -> None:
+    live, candidate = house.publish(), house.publish("luxe")
+    with house.database.write() as session:
+        row = rollout.find(session, "acme", "luxe", "tiny")
+        assert row is not None
+        rollout.rollback(session, row, By("cli"))
+        rollout.canary(session, row, candidate, 1.0, By("cli"))
+    house.names.invalidate()
+    assert await house.use("luxe") == candidate
+    await house.catalog.release(candidate)
+    shutil.rmtree(publish.folder(house.home, (await house.version(candidate)).sha256))
+    assert await house.use("luxe") == live
+    with pytest.raises(RequestRefused) as lost:
+        await house.use(candidate)
+    assert lost.value.status == 410
+
+
 async def test_what_was_held_is_told_most_recent_first_when_the_engine_restarts(house: House) -> None:
     versions = [house.publish(f"b{n}") for n in range(3)]
     for version in versions:

@@ -6,7 +6,9 @@ from typing import Any
 
 import openai
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from adapters import resolve
 from server import keeper
 from server.engine.base import EngineUnavailable, Kind, RequestRefused
 from server.engine.fake import FakeEngine
@@ -116,6 +118,22 @@ def test_live_and_previous_versions_are_resident_before_ready(serve: Stage) -> N
     assert set(second.engine.resident) == {new, old, other}
     assert oldest not in second.engine.loads
     assert foreign not in second.engine.loads
+
+
+def test_a_database_that_is_away_does_not_stop_an_engine_that_has_started(
+    serve: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([OperationalError("select", None, Exception("gone"))])
+    look = resolve.for_start
+
+    def away_at_first(*given: Any) -> Any:
+        for error in answers:
+            raise error
+        return look(*given)
+
+    monkeypatch.setattr(resolve, "for_start", away_at_first)
+    assert serve().engine.starts == 1
+    assert next(answers, None) is None
 
 
 def test_a_version_that_cannot_be_loaded_does_not_keep_the_others_from_ready(serve: Stage) -> None:

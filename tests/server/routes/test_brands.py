@@ -216,6 +216,16 @@ def test_every_change_is_in_the_audit_newest_first(three: tuple[Running, str, st
     assert page["has_more"] is True
 
 
+def test_what_became_of_its_versions_is_in_a_brands_audit(three: tuple[Running, str, str, str]) -> None:
+    server, first, _, _ = three
+    server.publish("luxe-2", seed=9)
+    server.client().models.delete(first)
+    newest = server.http().get(f"{BRAND}/audit").json()["data"][0]
+    assert (newest["action"], newest["subject"]) == ("delete", f"version:{first}")
+    others = server.http().get("/v1/brands/luxe-2/audit").json()["data"]
+    assert [row["subject"] for row in others] == ["rollout:tiny:luxe-2"]
+
+
 def test_what_is_already_so_changes_nothing(three: tuple[Running, str, str, str]) -> None:
     server, _, _, third = three
     before = brand(server)["generation"]
