@@ -21,6 +21,14 @@ class NotJson(ValueError):
     """The text says what is wrong, in words that fit behind "not JSON: "."""
 
 
+class NameTwice(NotJson):
+    """An object has a name twice: `name`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"an object has the name {name[:SHOWN_NAME]!r} twice")
+        self.name = name
+
+
 def loads(raw: bytes) -> Any:
     """Raises NotJson."""
     try:
@@ -63,8 +71,7 @@ def _too_deep(value: Any) -> bool:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise NotJson(f"an object has the name {twice[:SHOWN_NAME]!r} twice")
+        raise NameTwice(Counter(name for name, _ in pairs).most_common(1)[0][0])
     return found
 
 
