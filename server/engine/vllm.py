@@ -172,10 +172,6 @@ def _set_defaults(small: bool) -> None:
         # vLLM compiles a helper of log-probabilities even in eager mode: without a C++ compiler the first
         # request for them would end the engine, with one it would stall all streams.
         os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
-    if small:
-        # Calls that must come are then held to their schema as compact JSON, strict or not; vLLM's grammar
-        # for strict ones allows white space anywhere, and so small a model may write nothing else.
-        os.environ.setdefault("VLLM_ENFORCE_STRICT_TOOL_CALLING", "0")
     # GiB, on CPU. Unset, vLLM asks for 92% of the machine's memory and fails when others use some of it.
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1" if small else "4")
 
