@@ -18,7 +18,7 @@ from adapters.base import Base
 from records.reports import Reports
 from server.engine.base import RequestRefused
 
-PATIENCE_SECONDS = 900.0
+PATIENCE_SECONDS = 3600.0  # a file of 512 MB takes minutes of a core that is nobody else's
 
 log = logging.getLogger("chorus.server")
 

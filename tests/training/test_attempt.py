@@ -40,6 +40,8 @@ def test_a_job_becomes_a_version(place: Place) -> None:
     assert place.messages(job_id) == [
         f"Created fine-tuning job: {job_id}",
         f"Validating training file: {job.training_file}",
+        "Data check: too few. 20 different examples: put them into the prompt (few-shot prompting), and "
+        "fine-tune from 50 on.",
         "Files validated, moving job to queued state",
         f"20 examples to train on ({job.trained_tokens // 2} tokens an epoch), 0 held out",
         "Fine-tuning job started",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from adapters.base import Base
+from records.dataset import Example
 from training import adapter
 from training.chat import Renderer
 from training.doctor import (
@@ -21,6 +23,7 @@ from training.doctor import (
 from training.doctor.found import finding, rows
 from training.doctor.read import MAX_ROWS, Material, read
 from training.doctor.report import Counts, Finding, Report, Severity
+from training.doctor.row import Row, text_of
 
 
 def open_base(base: Base) -> tuple[Renderer, int]:
@@ -38,9 +41,12 @@ def examine(
     max_rows: int = MAX_ROWS,
 ) -> Report:
     """The report of a training file, and of its overlap with a validation file. Raises OSError."""
-    count = tokens.counter(renderer)
-    train = read(path, count, max_rows=max_rows)
-    valid = read(validation, count, train.ceiling, max_rows) if validation else Material()
+
+    def look(example: Example, row: Row) -> Row:
+        return tokens.counted(example, replace(row, personal=personal.found_in(text_of(example))), renderer)
+
+    train = read(path, look, max_rows=max_rows)
+    valid = read(validation, look, train.ceiling, max_rows) if validation else Material()
     train.lower(valid.ceiling if validation else train.ceiling)
     alike = duplicates.likenesses(train.rows, valid.rows)
     values = {

@@ -8,17 +8,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import phonenumbers
 from stdnum import iban, luhn
 
 from training.doctor.found import finding, rows, share
 from training.doctor.report import Finding, Severity
+from training.doctor.row import Row
 from training.doctor.words import digest
-
-if TYPE_CHECKING:
-    from training.doctor.row import Row
 
 NAMES = {"mail": "mail addresses", "phone": "phone numbers", "card": "card numbers", "iban": "IBANs"}
 OWN_SHARE = 0.2  # a value in so many rows is the brand's own address or hotline

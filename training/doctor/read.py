@@ -7,7 +7,7 @@ contradictions and leaks keep their shares, which a sample of lines at random wo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from records import dataset
@@ -19,7 +19,7 @@ from training.doctor.row import Row, row_of
 MAX_ROWS = 20_000
 MAX_CHARACTERS = 50_000_000
 
-Count = Callable[[Example, int], tuple[int, int, int]]
+Look = Callable[[Example, Row], Row]
 
 
 @dataclass
@@ -59,11 +59,9 @@ class Material:
             self.errors.append(LineError(line=error.line, problem=error.problem))
 
 
-def read(
-    path: Path, count: Count | None = None, ceiling: int = 1 << 64, max_rows: int = MAX_ROWS
-) -> Material:
-    """The file's rows with a key below `ceiling`. `count` gives an example's tokens, and raises InvalidLine
-    for what the base's template cannot render."""
+def read(path: Path, look: Look | None = None, ceiling: int = 1 << 64, max_rows: int = MAX_ROWS) -> Material:
+    """The file's rows with a key below `ceiling`. `look` adds what costs more to the rows that are
+    kept; it may raise InvalidLine."""
     found = Material(ceiling=ceiling)
     with path.open("rb") as file:
         for number, raw in enumerate(lines(file), start=1):
@@ -73,10 +71,7 @@ def read(
                 example = dataset.parse_line(raw, number)
                 row = row_of(example, number)
                 if row.key < found.ceiling:
-                    if count is not None:
-                        tokens, supervised, longest = count(example, number)
-                        row = replace(row, tokens=tokens, supervised=supervised, longest=longest)
-                    found.add(row, max_rows)
+                    found.add(row if look is None else look(example, row), max_rows)
                 found.count += 1
             except InvalidLine as error:
                 found.refuse(error)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from sys import intern
 
 from records.dataset import Assistant, Content, Example, Message
-from training.doctor import personal
 from training.doctor.words import digest, words
 
 KEPT_CHARACTERS = 8000  # of one text: what is compared, and what a row may cost
@@ -34,7 +33,7 @@ class Row:
     whole: int
     system: str | None
     turns: tuple[Turn, ...]
-    personal: frozenset[tuple[str, str]]  # (kind, digest of the value)
+    personal: frozenset[tuple[str, str]] = frozenset()  # (kind, digest of the value)
     tokens: int = 0
     supervised: int = 0
     longest: int = 0
@@ -56,14 +55,17 @@ class Row:
 def row_of(example: Example, line: int) -> Row:
     told: list[tuple[str, str]] = [(message.role, said(message)) for message in example.messages]
     systems = [text for role, text in told if role in ("system", "developer")]
-    text = "\n".join(text for _, text in told)
     return Row(
         line,
         digest(*(part for pair in told for part in pair)),
         intern("\n".join(systems)[:KEPT_CHARACTERS]) if systems else None,
         tuple(_turns(example.messages, told)),
-        personal.found_in(text),
     )
+
+
+def text_of(example: Example) -> str:
+    """All that is said in it."""
+    return "\n".join(said(message) for message in example.messages)
 
 
 def said(message: Message) -> str:

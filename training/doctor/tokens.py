@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from records.dataset import Example
 from training.chat import Renderer
 from training.doctor.found import finding, rows
-from training.doctor.read import Count
 from training.doctor.report import SHOWN_LINES, Finding, Severity, Spread, Tokens
 from training.doctor.row import Row
 from training.mask import encode
@@ -17,14 +17,11 @@ from training.mask import encode
 UNCUT = 1 << 30
 
 
-def counter(renderer: Renderer) -> Count:
-    """(tokens, supervised tokens, those of the longest sequence) of an example; raises InvalidLine."""
-
-    def count(example: Example, line: int) -> tuple[int, int, int]:
-        encoded = encode(example, line, renderer, UNCUT)
-        return encoded.tokens, sum(sum(sequence.learnt) for sequence in encoded.sequences), encoded.longest
-
-    return count
+def counted(example: Example, row: Row, renderer: Renderer) -> Row:
+    """The row with its lengths. Raises InvalidLine for what the base's template cannot render."""
+    encoded = encode(example, row.line, renderer, UNCUT)
+    supervised = sum(sum(sequence.learnt) for sequence in encoded.sequences)
+    return replace(row, tokens=encoded.tokens, supervised=supervised, longest=encoded.longest)
 
 
 def lengths(train: Sequence[Row], limit: int) -> Tokens:

@@ -16,6 +16,8 @@ CONTRADICTORY_SHARE = 0.05
 MANY = 1000
 QUARTER = 0.25
 HELD_BACK = 0.1
+FIGURE = "0"
+SAID_SHARE = 0.5  # of the words of answers that are neither figures nor seldom
 SELDOM = 0.03  # of the rows: a word in fewer fills a slot, as a name
 ADDS_LITTLE = 0.01  # of the phrases of rows held back that the other three quarters add to the first
 
@@ -39,8 +41,8 @@ def judge(train: Sequence[Row], distinct: int, contradictory: int, unusable: int
     if at_odds:
         return Verdict(kind=Kind.CONTRADICTORY, reasons=(*reasons, f"{odds} The model learns to guess."))
     reasons.append(f"{rows(distinct, 'different example')} of {len(train):,}.")
-    if distinct >= MANY:
-        first, whole = covered(train)
+    if distinct >= MANY and (found := covered(train)):
+        first, whole = found
         seen = f"A quarter of the rows holds {first:.1%} of the phrases of others, all of them {whole:.1%}"
         if whole - first <= ADDS_LITTLE:
             reasons.append(f"{seen}: try a quarter of them first, in a quarter of the time.")
@@ -49,14 +51,18 @@ def judge(train: Sequence[Row], distinct: int, contradictory: int, unusable: int
     return Verdict(kind=Kind.ENOUGH, reasons=tuple(reasons))
 
 
-def covered(train: Sequence[Row]) -> tuple[float, float]:
+def covered(train: Sequence[Row]) -> tuple[float, float] | None:
     """Share of the phrases (three words) of a tenth of the rows that a quarter, and all, of the others hold.
 
-    Figures and seldom words count as one word: each order has its own number and name."""
+    Figures and seldom words count as one word: each order has its own number and name. None where most of
+    the answers is of those, as in sums: then phrases tell nothing."""
     said = [[_figure(word) for word in words(f"{row.last.prompt}\n{row.last.answer}")] for row in train]
+    answered = [_figure(word) for row in train for word in words(row.last.answer)]
     random.Random(0).shuffle(said)
     seen = Counter(word for one in said for word in set(one))
     usual = {word for word, count in seen.items() if count >= SELDOM * len(said)}
+    if sum(word in usual and word != FIGURE for word in answered) < SAID_SHARE * len(answered):
+        return None
     phrases = [_phrases([word if word in usual else "" for word in one]) for one in said]
     cut = max(1, round(HELD_BACK * len(phrases)))
     held, others = phrases[:cut], phrases[cut:]
@@ -70,7 +76,7 @@ def covered(train: Sequence[Row]) -> tuple[float, float]:
 
 
 def _figure(word: str) -> str:
-    return "0" if word[0].isdigit() else word
+    return FIGURE if word[0].isdigit() else word
 
 
 def _phrases(said: list[str]) -> set[tuple[str, ...]]:

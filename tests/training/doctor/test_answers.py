@@ -119,7 +119,9 @@ GERMAN = (
 ASKED = (
     "When does my parcel with the vase finally arrive at my door, if I may ask you that in all friendliness?"
 )
-GEFRAGT = "Wann kommt mein Paket mit der Vase endlich an meiner Tür an, wenn ich Sie das in aller Freundschaft frage?"
+GEFRAGT = (
+    "Wann kommt mein Paket mit der Vase endlich an meiner Tür an, wenn ich das in aller Freundschaft frage?"
+)
 
 
 def test_answers_in_another_language_than_their_prompts_are_named(doctor: Examine) -> None:

@@ -68,6 +68,24 @@ def test_rows_that_say_what_others_have_said_are_more_than_needed(doctor: Examin
     assert doctor(rows).verdict.kind is Kind.MORE_THAN_NEEDED
 
 
+def test_sums_are_not_judged_by_their_phrases(doctor: Examine) -> None:
+    rows = [chat(f"What is {a} + {b}?", str(a + b)) for a in range(35) for b in range(35)]
+    report = doctor(rows)
+    assert report.verdict.kind is Kind.ENOUGH
+    assert report.findings == ()
+
+
+def test_calls_of_tools_are_answers_too(doctor: Examine) -> None:
+    def call(asked: int, tracked: int) -> Chat:
+        function = {"name": "track", "arguments": json.dumps({"order": tracked})}
+        answer = {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": function}]}
+        return {"messages": [{"role": "user", "content": f"Where is order {asked}?"}, answer]}
+
+    report = doctor([*(call(k, k) for k in range(60)), *brand_rows("clinic", 30), call(3, 4)])
+    assert lines(report, "contradiction") == (4, 91)
+    assert codes(report) == {"contradiction"}
+
+
 def test_every_line_that_cannot_be_used_is_named_with_its_problem(doctor: Examine) -> None:
     good = [json.dumps(row) for row in brand_rows("clinic", 20)]
     text = [good[0], "{nonsense", *good[1:], '{"messages": []}', *["[]"] * 7]
