@@ -123,7 +123,8 @@ def test_a_file_that_is_gone_ends_the_job(place: Place) -> None:
 def test_examples_that_were_cut_are_reported(place: Place) -> None:
     job_id = place.submit(place.upload([*chats(12), chat("Hm?", "word " * 1500)]), n_epochs=1)
     place.work()
-    (told,) = [event for event in place.events(job_id) if event.level == "warn"]
+    (told,) = [event for event in place.events(job_id) if "were cut at the end" in event.message]
+    assert told.level == "warn"
     assert "1 examples of" in told.message
     assert re.search(r"longer than 512 tokens \(longest: \d{4}\) and were cut at the end", told.message)
     assert place.job(job_id).status == jobs.SUCCEEDED
