@@ -17,6 +17,7 @@ from training.doctor.words import words
 OFTEN, SELDOM = 0.9, 0.05  # a key in fewer rows than the first, or a label in fewer than the second, is odd
 LABEL_CHARACTERS = 40
 MOST_LABELS = 50
+MOST_KEYS = 50  # with more, keys are data, as names of items
 ROWS_PER_LABEL = 4  # of a label's key; free text repeats itself less
 TYPO_LETTERS = 5
 SHORT_WORDS = 4
@@ -75,6 +76,8 @@ def are_labels(texts: Sequence[str]) -> bool:
 
 def _keys(train: Sequence[Row], objects: Mapping[int, dict[str, Any]]) -> Iterator[Finding]:
     seen = Counter(key for value in objects.values() for key in value)
+    if len(seen) > MOST_KEYS:
+        return
     spelt = defaultdict[str, list[str]](list)
     for key in seen:
         spelt["".join(words(key)).replace("_", "")].append(key)
@@ -128,7 +131,7 @@ def _spellings(train: Sequence[Row], where: str, texts: Mapping[int, str]) -> It
     usual = dict[str, str]()  # a rare way to write -> the frequent one
     order = [label for label, _ in seen.most_common()]
     for place, label in enumerate(order):
-        for better in order[:place]:
+        for better in order[: min(place, MOST_LABELS)]:
             if better not in usual and _is_written_as(label, better, seen):
                 usual[label] = better
                 break

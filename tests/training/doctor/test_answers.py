@@ -86,6 +86,11 @@ def test_json_that_differs_from_the_other_rows_is_named(
     assert lines(report, code) == (61,)
 
 
+def test_keys_that_are_data_are_left_in_peace(doctor: Examine) -> None:
+    rows = [chat(f"What is in basket {k}?", json.dumps({f"item {k}": 1, f"box {k}": 2})) for k in range(60)]
+    assert codes(doctor(rows)) == set()
+
+
 def test_a_missing_key_is_named(doctor: Examine) -> None:
     report = doctor([*TICKETS, chat("Ticket number 100", '{"category": "damage"}')])
     assert codes(report) == {"missing_key"}
