@@ -36,6 +36,11 @@ class Base:
     weights_sha256: str
     template_sha256: str
 
+    @property
+    def reads_as(self) -> str:
+        """Equal for bases that make the same tokens of a conversation, and cut it at the same length."""
+        return f"{self.template_sha256[:16]}{self.config_sha256[:16]}"
+
     def is_named(self, model: str) -> bool:
         """Whether a client's `model` means this base: its slug, or the id it was started with."""
         return model in (self.slug, self.source)

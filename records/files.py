@@ -66,6 +66,11 @@ def remove(session: Session, row: File) -> bool:
     return not session.scalar(select(func.count()).where(File.sha256 == row.sha256))
 
 
+def unnamed(session: Session, digests: Sequence[str]) -> set[str]:
+    """Those of the sha256 that no row names."""
+    return set(digests) - set(session.scalars(select(File.sha256).where(File.sha256.in_(digests))))
+
+
 def _needed() -> ColumnElement[str]:
     unfinished = Job.status.in_(ACTIVE)
     train = select(Job.training_file).where(unfinished)

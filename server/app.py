@@ -21,6 +21,7 @@ from server.catalog import Catalog
 from server.echo import Echo
 from server.edge import Edge
 from server.engine.base import Engine
+from server.file_reports import FileReports
 from server.follow import follow, stamp
 from server.house import House
 from server.keeper import Keeper
@@ -60,6 +61,7 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
         metrics=metrics,
         salts=Salts(),
         shadows=Shadows(engine, catalog, metrics),
+        reports=FileReports(settings.home, base),
         heavy=CapacityLimiter(HEAVY_THREADS),
     )
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_lifespan)
@@ -88,6 +90,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         await house.shadows.stop()
+        await house.reports.stop()
         for task in tasks:
             task.cancel()
         for task in tasks:

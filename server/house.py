@@ -15,6 +15,7 @@ from records.settings import Settings
 from server.auth import Doorkeeper
 from server.catalog import Catalog
 from server.engine.base import Engine
+from server.file_reports import FileReports
 from server.keeper import Keeper
 from server.metrics import Metrics
 from server.names import Names
@@ -38,6 +39,7 @@ class House:
     metrics: Metrics
     salts: Salts
     shadows: Shadows
+    reports: FileReports
     heavy: CapacityLimiter  # long work in threads: it must not take the threads of short look-ups
 
 

@@ -75,7 +75,7 @@ def prepare(settings: Settings, journal: Journal) -> Attempt:
         raise unsupported_base(UNREADABLE) from error
     except ValueError as error:
         raise unsupported_base(error) from error
-    inputs = validate(journal, job, settings.home, renderer, adapter.longest(config))
+    inputs = validate(journal, job, settings.home, base, renderer, adapter.longest(config))
     model = adapter.load_base(base.path, adapter.device())
     model = adapter.attach(model, adapter.rank_for(settings.max_lora_rank), job.seed)
     flat.try_out(model, inputs.train[0], adapter.device())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from adapters.base import Base
 from records.blobs import Blobs
 from records.dataset import MIN_EXAMPLES
 from records.jobs import QUEUED, VALIDATING
@@ -12,6 +14,8 @@ from records.models import Job
 from training.auto import chooses_epochs
 from training.chat import Renderer
 from training.data import Data, hold_out, load
+from training.doctor.kept import report_of
+from training.doctor.report import Kind, Severity
 from training.journal import Journal
 from training.mask import Encoded
 
@@ -26,7 +30,7 @@ class Inputs:
     validation_sha256: str | None
 
 
-def validate(journal: Journal, job: Job, home: Path, renderer: Renderer, longest: int) -> Inputs:
+def validate(journal: Journal, job: Job, home: Path, base: Base, renderer: Renderer, longest: int) -> Inputs:
     """Read the job's files, each sequence cut to `longest` tokens, and move the job to QUEUED.
 
     Raises JobFailed. On a later attempt it finds the same and says nothing.
@@ -55,10 +59,32 @@ def validate(journal: Journal, job: Job, home: Path, renderer: Renderer, longest
     if first:
         for report in filter(None, reports):
             journal.say(report, level="warn")
+        _diagnose(journal, home, base, renderer, longest, training_sha256, validation_sha256)
         tokens = sum(example.tokens for example in train)
         journal.say("Files validated, moving job to queued state", status=QUEUED)
         journal.say(f"{len(train)} examples to train on ({tokens} tokens an epoch), {len(valid)} held out")
     return Inputs(train, valid, training_sha256, validation_sha256)
+
+
+def _diagnose(
+    journal: Journal,
+    home: Path,
+    base: Base,
+    renderer: Renderer,
+    longest: int,
+    training_sha256: str,
+    validation_sha256: str | None,
+) -> None:
+    """Say what the data doctor finds. It advises: what ails it, or the disk it writes to, ends no job."""
+    try:
+        report = report_of(home, base, renderer, longest, training_sha256, validation_sha256)
+    except Exception:
+        traceback.print_exc()  # into the job's log
+        journal.say("The data could not be examined; training goes on without a data report.", level="warn")
+        return
+    warns = bool(report.of(Severity.WARNING)) or report.verdict.kind in (Kind.TOO_FEW, Kind.CONTRADICTORY)
+    data = {"verdict": report.verdict.kind, "findings": report.by_code()}
+    journal.say(report.brief(), level="warn" if warns else "info", data=data)
 
 
 def _read(

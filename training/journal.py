@@ -43,10 +43,12 @@ class Journal:
         with self.write() as (_, job):
             return job
 
-    def say(self, message: str, *, level: str = "info", **values: Any) -> None:
+    def say(
+        self, message: str, *, level: str = "info", data: dict[str, Any] | None = None, **values: Any
+    ) -> None:
         """An event, and changes of the job's columns with it."""
         with self.write(**values) as (session, job):
-            jobs.say(session, job.id, message, level=level)
+            jobs.say(session, job.id, message, level=level, data=data)
 
     def blob(self, file_id: str, param: str) -> str:
         """sha256 of one of the tenant's files, expired or not: while a job needs it, the sweep leaves it.

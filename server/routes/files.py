@@ -6,7 +6,7 @@ from typing import Annotated, BinaryIO, Literal
 
 import anyio
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, Response
 
 from records import files, pages
 from records.models import File
@@ -37,6 +37,8 @@ async def create(request: Request, tenant: CurrentTenant, house: Here) -> JSONRe
         row = await anyio.to_thread.run_sync(
             _keep, house, tenant, draft, form.filenames["file"], purpose, seconds, limiter=house.heavy
         )
+    if purpose == "fine-tune":
+        house.reports.begin(row.sha256)
     return JSONResponse(shapes.file(row))
 
 
@@ -71,6 +73,19 @@ def content(file_id: str, tenant: CurrentTenant, house: Here) -> FileResponse:
     return FileResponse(path, media_type="application/octet-stream", filename=row.filename)
 
 
+@router.get("/files/{file_id}/report")
+async def report(file_id: str, tenant: CurrentTenant, house: Here) -> Response:
+    """What the data doctor says of training data; waits for it where it is not made yet."""
+    row = await anyio.to_thread.run_sync(_get, house, tenant, file_id)
+    if row.purpose != "fine-tune":
+        raise invalid(
+            f"{file_id} has purpose '{row.purpose}': only files of purpose 'fine-tune' have a report.",
+            "file_id",
+            "invalid_purpose",
+        )
+    return Response(await house.reports.get(row.sha256), media_type="application/json")
+
+
 @router.delete("/files/{file_id}")
 def delete(file_id: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
     with house.database.write() as session:
@@ -83,6 +98,7 @@ def delete(file_id: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
             raise RequestRefused(409, said, type=INVALID, code="file_in_use")
         if files.remove(session, row):
             house.blobs.remove(row.sha256)
+            house.reports.remove(row.sha256)
     return JSONResponse(shapes.deleted("file", file_id))
 
 

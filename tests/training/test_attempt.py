@@ -40,6 +40,8 @@ def test_a_job_becomes_a_version(place: Place) -> None:
     assert place.messages(job_id) == [
         f"Created fine-tuning job: {job_id}",
         f"Validating training file: {job.training_file}",
+        "Data check: too few. 20 different examples: put them into the prompt (few-shot prompting), and "
+        "fine-tune from 50 on.",
         "Files validated, moving job to queued state",
         f"20 examples to train on ({job.trained_tokens // 2} tokens an epoch), 0 held out",
         "Fine-tuning job started",
@@ -121,7 +123,8 @@ def test_a_file_that_is_gone_ends_the_job(place: Place) -> None:
 def test_examples_that_were_cut_are_reported(place: Place) -> None:
     job_id = place.submit(place.upload([*chats(12), chat("Hm?", "word " * 1500)]), n_epochs=1)
     place.work()
-    (told,) = [event for event in place.events(job_id) if event.level == "warn"]
+    (told,) = [event for event in place.events(job_id) if "were cut at the end" in event.message]
+    assert told.level == "warn"
     assert "1 examples of" in told.message
     assert re.search(r"longer than 512 tokens \(longest: \d{4}\) and were cut at the end", told.message)
     assert place.job(job_id).status == jobs.SUCCEEDED
