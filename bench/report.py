@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -17,9 +18,16 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     Console().print(table)
 
 
-def end(figures: dict[str, float]) -> None:
-    """The last line of a bench."""
-    print(json.dumps({name: round(value, 4) for name, value in figures.items()}), flush=True)
+def end(figures: Mapping[str, float | Mapping[str, float]]) -> None:
+    """The last line of a bench: its figures, or those of each of its parts."""
+    print(json.dumps(_rounded(figures)), flush=True)
+
+
+def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _rounded(value) if isinstance(value, Mapping) else round(value, 4)
+        for name, value in figures.items()
+    }
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:

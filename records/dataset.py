@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from records import strict_json
 
@@ -73,6 +73,10 @@ class Assistant(_Strict):
     refusal: str | None = None
     weight: Literal[0, 1] = 1
     tool_calls: list[ToolCall] | None = None
+    # Not OpenAI's: thoughts that go before the answer, under either of the names that engines give them.
+    reasoning_content: str | None = Field(
+        None, validation_alias=AliasChoices("reasoning_content", "reasoning")
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> Assistant:

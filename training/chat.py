@@ -27,6 +27,8 @@ class Renderer:
         self.tokenizer = tokenizer
         self.template: str = tokenizer.get_chat_template()
         self.takes_parts = _loops_over_content(self.template)
+        marked = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+        self.ends: tuple[str, ...] = tuple({*tokenizer.all_special_tokens, *marked})  # may end a turn
         self.knows_developer = "'developer'" in self.template or '"developer"' in self.template
 
     def messages(self, example: Example) -> list[dict[str, Any]]:
@@ -58,6 +60,8 @@ class Renderer:
                 }
                 for call in message.tool_calls
             ]
+        if isinstance(message, Assistant) and message.reasoning_content is not None:
+            told["reasoning"] = told["reasoning_content"] = message.reasoning_content
         if isinstance(message, Tool):
             told["tool_call_id"] = message.tool_call_id
         elif message.name is not None:

@@ -139,7 +139,8 @@ def logits(model: Any, flat: Flat) -> Tensor:
         logits_to_keep=flat.asked,
         segments=flat.segments,
     )
-    found: Tensor = answer.logits[0]
+    # Not [0]: the backward of a selection fills and copies a tensor of this size once more.
+    found: Tensor = answer.logits.squeeze(0)
     return found
 
 

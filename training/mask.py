@@ -1,14 +1,15 @@
 """Which tokens are learnt: those that the assistant says, found by rendering prefixes with the chat template.
 
 For each assistant message i of weight 1 the text of messages[:i] with the generation prompt must be the
-start of the text of messages[:i+1]; what lies between is what the engine would have to generate.
-Called by data.py.
+start of the text of messages[:i+1]; what lies between, up to the token that ends the turn, is what the engine
+would have to generate. Called by data.py; tests/training/templates holds the families that it is tested with.
 """
 
 from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import jinja2
@@ -76,14 +77,20 @@ def _texts(example: Example, line: int, renderer: Renderer) -> list[tuple[str, l
             if not isinstance(message, Assistant) or not message.weight:
                 continue
             before = renderer.render(messages[:index], tools, prompt=True)
-            after = renderer.render(messages[: index + 1], tools, prompt=False)
-            if not after.startswith(before):
+            said = _said(renderer, before, messages[: index + 1], tools)
+            if said is None:
                 raise InvalidLine(
                     line,
                     f"messages.{index}: the chat template of this base model renders the answer in a way "
                     "that its own generation prompt cannot lead to, so it cannot be learnt.",
                 )
-            answers.append((after, (len(before), len(after))))
+            if (hidden := _hidden(message, said)) is not None:
+                raise InvalidLine(
+                    line,
+                    f"messages.{index}.{hidden}: the chat template of this base model does not show it, so "
+                    "it cannot be learnt; write it into content, or use another base model.",
+                )
+            answers.append((before + said, (len(before), len(before) + len(said))))
     except InvalidLine:
         raise
     except (jinja2.TemplateError, TypeError, LookupError, AttributeError, ValueError) as error:
@@ -94,26 +101,50 @@ def _texts(example: Example, line: int, renderer: Renderer) -> list[tuple[str, l
     return [(text, [span]) for text, span in answers]
 
 
+def _said(
+    renderer: Renderer, before: str, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None
+) -> str | None:
+    """The text of the last message as the engine would generate it after `before`: with the token that ends
+    the turn, with nothing behind that. None where the template's generation prompt cannot lead to it."""
+    whole = renderer.render(messages, tools, prompt=False)
+    if not whole.startswith(before):
+        # Mistral shows the system text only while the user's message is the last: ask without it.
+        if len(messages) < 3 or messages[0]["role"] not in ("system", "developer"):
+            return None
+        messages = messages[1:]
+        return _said(renderer, renderer.render(messages[:-1], tools, prompt=True), messages, tools)
+    onward = renderer.render(messages, tools, prompt=True)
+    if onward.startswith(whole):
+        # ChatML as vLLM ships it ends the last turn only where the conversation goes on.
+        said, rest, end = whole[len(before) :], onward[len(whole) :], renderer.tokenizer.eos_token
+        if end and rest.startswith(end) and not said.endswith(end):
+            said += end
+    else:
+        # Phi closes the last turn with more than a turn's end, which the engine never comes to generate.
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(whole, onward, strict=False)))
+        said = whole[len(before) : shared]
+        said = said[: max((said.rfind(end) + len(end) for end in renderer.ends if end in said), default=0)]
+    # White space behind the end is the template's, not the engine's, which stops there.
+    return said.rstrip() if said.rstrip().endswith(renderer.ends) else said or None
+
+
+def _hidden(message: Assistant, said: str) -> str | None:
+    """The name of a field that the message has and `said` does not show."""
+    if any(call.function.name not in said for call in message.tool_calls or ()):
+        return "tool_calls"
+    if message.reasoning_content and message.reasoning_content.strip() not in said:
+        return "reasoning_content"
+    return None
+
+
 def _sequence(text: str, spans: list[Span], tokenizer: Any, max_length: int) -> Sequence:
     # No special tokens are added: the template wrote those that belong, as it does when served.
     coded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids, offsets = coded["input_ids"], coded["offset_mapping"]
     learnt = bytearray(len(ids))
-    special = set(tokenizer.all_special_ids)
     for start, end in spans:
-        # A token that reaches over the start is the prompt's: the engine cannot generate half of it.
-        inside = [k for k, (first, past) in enumerate(offsets) if start <= first and past <= end]
-        for k in _without_tail(inside, ids, offsets, text, special):
-            learnt[k] = 1
+        for k, (first, past) in enumerate(offsets):
+            # A token that reaches over the start is the prompt's: the engine cannot generate half of it.
+            if start <= first and past <= end:
+                learnt[k] = 1
     return Sequence(array("i", ids[:max_length]), bytes(learnt[:max_length]), len(ids))
-
-
-def _without_tail(
-    inside: list[int], ids: list[int], offsets: list[Span], text: str, special: set[int]
-) -> list[int]:
-    """The span's tokens up to its end-of-turn token: the white space that templates put behind that is
-    never generated, as the engine stops at the token. Without such a token all of them."""
-    kept = len(inside)
-    while kept and ids[inside[kept - 1]] not in special and text[slice(*offsets[inside[kept - 1]])].isspace():
-        kept -= 1
-    return inside[:kept] if kept and ids[inside[kept - 1]] in special else inside

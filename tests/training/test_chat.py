@@ -6,10 +6,12 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import jinja2
 import pytest
 
 from adapters.base import TINY
 from records.dataset import parse_line
+from tests.training.families import FAMILIES, tokenizer
 from training.adapter import load_tokenizer
 from training.chat import Renderer, tools_of
 
@@ -39,6 +41,7 @@ CONVERSATIONS = {
     "developer": {"messages": [DEVELOPER, ASKED, SAID]},
     "developer in the middle": {"messages": [SYSTEM, ASKED, SAID, DEVELOPER, PARTS, SAID]},
     "tools": {"messages": [ASKED, CALLED, FOUND, SAID], "tools": [TOOL, PLAIN_TOOL]},
+    "thoughts": {"messages": [ASKED, SAID | {"reasoning": "Look."}]},
     "no tools": {"messages": [ASKED, SAID], "tools": []},
 }
 TEMPLATES = {
@@ -50,15 +53,16 @@ TEMPLATES = {
     "{{ m.content }}{% endfor %}{{ '[go]' if add_generation_prompt }}",
     "loops": "{% for m in messages %}{{ m.role }}{% for p in m['content'] | list %}({{ p.text }}){% endfor %}"
     "{% endfor %}{{ '[go]' if add_generation_prompt }}",
-}
+} | {family: tokenizer(family).chat_template for family in FAMILIES}
 
 
 @pytest.fixture(scope="module")
 def vllm() -> Any:
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionToolsParam
+    from vllm.exceptions import VLLMValidationError
     from vllm.renderers import chat_utils, hf
 
-    return SimpleNamespace(chat=chat_utils, hf=hf, Tool=ChatCompletionToolsParam)
+    return SimpleNamespace(chat=chat_utils, hf=hf, Tool=ChatCompletionToolsParam, Refused=VLLMValidationError)
 
 
 def served(vllm: Any, tokenizer: Any, line: dict[str, Any], prompt: bool) -> str:
@@ -94,10 +98,15 @@ def served(vllm: Any, tokenizer: Any, line: dict[str, Any], prompt: bool) -> str
 def test_training_renders_a_conversation_as_the_engine_does(
     vllm: Any, line: dict[str, Any], template: str | None, prompt: bool
 ) -> None:
-    tokenizer = load_tokenizer(TINY)
+    coder = load_tokenizer(TINY)
     if template is not None:
-        tokenizer.chat_template = template
+        coder.chat_template = template
     example = parse_line(json.dumps(line).encode(), 1)
-    renderer = Renderer(tokenizer)
-    ours = renderer.render(renderer.messages(example), tools_of(example), prompt=prompt)
-    assert ours == served(vllm, tokenizer, line, prompt)
+    renderer = Renderer(coder)
+    try:
+        theirs = served(vllm, coder, line, prompt)
+    except vllm.Refused:  # what the engine refuses is refused here
+        with pytest.raises((jinja2.TemplateError, TypeError)):
+            renderer.render(renderer.messages(example), tools_of(example), prompt=prompt)
+    else:
+        assert renderer.render(renderer.messages(example), tools_of(example), prompt=prompt) == theirs

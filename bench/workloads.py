@@ -1,0 +1,115 @@
+"""What bench.training trains: a base model in a folder, and examples to train on and held out, as token ids.
+
+Prompts have 20 to 400 tokens (as many short as long ones on a logarithmic scale), answers 20 to 120.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import shutil
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from adapters.base import TINY
+from examples.brands import BRANDS
+from records.dataset import parse_line
+from training.adapter import load_tokenizer
+from training.chat import Renderer
+from training.mask import Encoded, Sequence, encode
+
+PROMPT, ANSWER = (20, 400), (20, 120)
+VOCABULARY = 32_000
+BATCH, SEED = 8, 1
+
+
+@dataclass(frozen=True)
+class Workload:
+    """`base` is a model's folder with a tokenizer in it."""
+
+    base: Path
+    train: list[Encoded]
+    held_out: list[Encoded]
+
+    def save(self, folder: Path) -> None:
+        lists = [
+            [[list(sequence.ids), list(sequence.learnt)] for one in part for sequence in one.sequences]
+            for part in (self.train, self.held_out)
+        ]
+        (folder / "workload.json").write_text(json.dumps({"base": str(self.base), "examples": lists}))
+
+    @staticmethod
+    def load(folder: Path) -> Workload:
+        saved = json.loads((folder / "workload.json").read_text())
+        train, held_out = ([_example(*one) for one in part] for part in saved["examples"])
+        return Workload(Path(saved["base"]), train, held_out)
+
+
+def _example(ids: list[int], learnt: list[int], line: int = 1) -> Encoded:
+    return Encoded(line, (Sequence(array("i", ids), bytes(learnt), len(ids)),))
+
+
+def _lengths(source: random.Random) -> tuple[int, int]:
+    """(tokens of a prompt, tokens of its answer)."""
+    shortest, longest = map(math.log, PROMPT)
+    return round(math.exp(source.uniform(shortest, longest))), source.randint(*ANSWER)
+
+
+def tiny(folder: Path, train: int, held_out: int) -> Workload:
+    """The base that ships, on chats made of the demo's brands."""
+    source, tokenizer = random.Random(SEED), load_tokenizer(TINY)
+    cases = [case for brand in BRANDS.values() for case in brand.cases("train", 200)]
+
+    def text(of: Callable[[Any], str], tokens: int) -> str:
+        ids: list[int] = []
+        while len(ids) < tokens:
+            ids += tokenizer.encode(of(source.choice(cases)) + " ", add_special_tokens=False)
+        cut: str = tokenizer.decode(ids[:tokens])
+        return cut
+
+    def example() -> Encoded:
+        prompt, answer = _lengths(source)
+        messages = [
+            {"role": "user", "content": text(lambda case: case.message, prompt)},
+            {"role": "assistant", "content": text(lambda case: case.answer, answer)},
+        ]
+        line = parse_line(json.dumps({"messages": messages}).encode(), 1)
+        return encode(line, 1, Renderer(tokenizer), 2 * PROMPT[1])
+
+    return Workload(TINY, [example() for _ in range(train)], [example() for _ in range(held_out)])
+
+
+def large(folder: Path, train: int, held_out: int) -> Workload:
+    """A random Llama of 25 million parameters, 8 layers of 384, half of them in a tied vocabulary of 32,000,
+    on random ids: its loss shows agreement, not learning."""
+    torch.manual_seed(SEED)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=384,
+        intermediate_size=864,
+        num_hidden_layers=8,
+        num_attention_heads=6,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    base = folder / "base"
+    shutil.copytree(TINY, base, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    LlamaForCausalLM(config).save_pretrained(base)
+    source = random.Random(SEED)
+
+    def example() -> Encoded:
+        prompt, answer = _lengths(source)
+        ids = [source.randrange(VOCABULARY) for _ in range(prompt + answer)]
+        return _example(ids, [0] * prompt + [1] * answer)
+
+    return Workload(base, [example() for _ in range(train)], [example() for _ in range(held_out)])
