@@ -17,6 +17,7 @@ from records.dataset.reading import (
     MIN_EXAMPLES,
     SHOWN_ERRORS,
     InvalidLine,
+    Reader,
     check,
     parse,
     parse_line,
@@ -24,6 +25,6 @@ from records.dataset.reading import (
 
 __all__ = [
     "MAX_LINE_BYTES", "MIN_EXAMPLES", "SHOWN_ERRORS", "Assistant", "Completion", "Content", "Example",
-    "InvalidLine", "Line", "Message", "Pair", "Prompted", "Signature", "TextPart", "Tool", "ToolCall",
-    "check", "parse", "parse_line",
+    "InvalidLine", "Line", "Message", "Pair", "Prompted", "Reader", "Signature", "TextPart", "Tool",
+    "ToolCall", "check", "parse", "parse_line",
 ]  # fmt: skip
