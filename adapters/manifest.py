@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from adapters.base import Base
 
@@ -14,12 +14,17 @@ WEIGHTS = "adapter_model.safetensors"
 OF_TRAINING = ("job_id", "step", "seed", "training_sha256", "code_version")
 
 
+def _is_empty(value: object) -> bool:
+    return not value
+
+
 class Manifest(BaseModel):
     """Lies in the version's folder and in its row; part of what the version's sha256 covers.
 
     Of an import the training is not known: what OF_TRAINING names is None, and `received_sha256` is the
     content address (content.py) of the files as they came, before a repair. Nothing in it changes from one
-    import of the same files to the next.
+    import of the same files to the next, nor from one release to the next: a younger field that is empty is
+    not written. `parents` are the versions that training went on from, name to sha256.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,6 +38,8 @@ class Manifest(BaseModel):
     rank: int
     alpha: float
     target_modules: list[str]
+    method: str | None = Field(default=None, exclude_if=_is_empty)
+    parents: dict[str, str] = Field(default={}, exclude_if=_is_empty)
     job_id: str | None = None
     step: int | None = None
     seed: int | None = None

@@ -112,9 +112,13 @@ def record(
 def unused(session: Session, before: int) -> Sequence[str]:
     """Content addresses of versions that were all deleted before that time, whose job is at its end.
 
-    A running job may still publish a checkpoint's folder under a second name.
+    A running job may still publish a checkpoint's folder under a second name, and one that goes on from a
+    version reads its folder at each attempt.
     """
-    kept = select(Version.sha256).where(or_(Version.deleted_at.is_(None), Version.deleted_at >= before))
+    begun_from = Version.name.in_(select(Job.model).where(Job.status.in_(ACTIVE)))
+    kept = select(Version.sha256).where(
+        or_(Version.deleted_at.is_(None), Version.deleted_at >= before, begun_from)
+    )
     running = select(Job.id).where(Job.status.in_(ACTIVE))
     gone = select(Version.sha256).where(
         Version.sha256.not_in(kept), or_(Version.job_id.is_(None), Version.job_id.not_in(running))

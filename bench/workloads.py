@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from adapters.base import TINY
 from examples.brands import BRANDS
-from records.dataset import parse_line
+from records.dataset import Example
 from training.adapter import load_tokenizer
 from training.chat import Renderer
 from training.mask import Encoded, Sequence, encode
@@ -80,8 +80,7 @@ def tiny(folder: Path, train: int, held_out: int) -> Workload:
             {"role": "user", "content": text(lambda case: case.message, prompt)},
             {"role": "assistant", "content": text(lambda case: case.answer, answer)},
         ]
-        line = parse_line(json.dumps({"messages": messages}).encode(), 1)
-        return encode(line, 1, Renderer(tokenizer), 2 * PROMPT[1])
+        return encode(Example.model_validate({"messages": messages}), 1, Renderer(tokenizer), 2 * PROMPT[1])
 
     return Workload(TINY, [example() for _ in range(train)], [example() for _ in range(held_out)])
 

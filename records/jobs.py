@@ -44,6 +44,11 @@ def get(session: Session, tenant: str, job_id: str) -> Job | None:
     return session.scalar(select(Job).where(Job.id == job_id, Job.tenant == tenant))
 
 
+def going_on_from(session: Session, version: str) -> str | None:
+    """The id of an unfinished job that trains on from the version of that name, or None."""
+    return session.scalar(select(Job.id).where(Job.status.in_(ACTIVE), Job.model == version).limit(1))
+
+
 def add(session: Session, job: Job) -> None:
     """Insert a job that waits for its files to be validated, with its first event."""
     session.add(job)
@@ -163,5 +168,6 @@ def cancel(session: Session, tenant: str, job_id: str) -> Job | None:
 
 __all__ = [
     "ACTIVE", "CANCELLED", "FAILED", "QUEUED", "RUNNING", "SUCCEEDED", "VALIDATING",
-    "Lease", "LeaseLost", "add", "cancel", "claim", "finish", "get", "held", "renew", "say",
+    "Lease", "LeaseLost", "add", "cancel", "claim", "finish", "get", "going_on_from", "held", "renew",
+    "say",
 ]  # fmt: skip

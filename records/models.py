@@ -15,6 +15,7 @@ VALIDATING, QUEUED, RUNNING = "validating_files", "queued", "running"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 ACTIVE = (VALIDATING, QUEUED, RUNNING)
 TERMINAL = (SUCCEEDED, FAILED, CANCELLED)
+SUPERVISED, DPO = METHODS = ("supervised", "dpo")
 
 
 def new_id(prefix: str) -> str:
@@ -57,7 +58,10 @@ class File(Row):
 
 
 class Job(Row):
-    """A fine-tuning job. `fence` grows with each claim; a write with an older fence is refused."""
+    """A fine-tuning job. `fence` grows with each claim; a write with an older fence is refused.
+
+    `model` is the base's slug, or the name of the version that training goes on from.
+    """
 
     __tablename__ = "jobs"
     seq: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
@@ -72,6 +76,7 @@ class Job(Row):
     training_file: Mapped[str] = mapped_column(String(40))
     validation_file: Mapped[str | None] = mapped_column(String(40))
     seed: Mapped[int]
+    method: Mapped[str] = mapped_column(String(16), default=SUPERVISED)
     requested: Mapped[dict[str, Any]]  # hyperparameters as asked for, "auto" included
     hyperparameters: Mapped[dict[str, Any]]  # as shown: resolved once the worker has chosen
     metadata_: Mapped[dict[str, Any] | None] = mapped_column("metadata", JSON(none_as_null=True))

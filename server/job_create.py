@@ -21,6 +21,7 @@ from records import files, jobs
 from records.models import VALIDATING, Job, new_id
 from server.errors import invalid
 from server.house import House
+from server.job_parent import parent
 from server.job_request import MAX_SEED, JobRequest
 
 RETRY_SECONDS = 600
@@ -58,17 +59,23 @@ def create_once(house: House, tenant: str, asked: JobRequest, retry: Retry) -> J
         _check_file(session, tenant, "training_file", asked.training_file)
         if asked.validation_file is not None:
             _check_file(session, tenant, "validation_file", asked.validation_file)
+        model = (
+            house.base.slug
+            if house.base.is_named(asked.model)
+            else parent(session, house, tenant, asked.model)
+        )
         chosen = asked.chosen()
         row = Job(
             id=new_id("ftjob-"),
             tenant=tenant,
             brand=asked.suffix or "",
-            model=house.base.slug,
+            model=model,
             status=VALIDATING,
             created_at=int(time.time()),
             training_file=asked.training_file,
             validation_file=asked.validation_file,
             seed=secrets.randbelow(MAX_SEED + 1) if asked.seed is None else asked.seed,
+            method=asked.method_type,
             requested=chosen,
             hyperparameters=chosen,
             metadata_=asked.metadata,

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from adapters.reference import BRAND
+from records.models import DPO, METHODS, SUPERVISED
 from server.errors import from_validation, invalid
 
 MAX_PAIRS, MAX_KEY, MAX_VALUE = 16, 64, 512
 MAX_SEED = 2**31 - 1
 MAX_MULTIPLIER = 1000
+MAX_BETA = 2
 
 
 def _auto_or(said: str, fits: Callable[[Any], bool]) -> BeforeValidator:
@@ -46,14 +48,24 @@ class Hyperparameters(_Strict):
     ] = "auto"
 
 
+class DpoHyperparameters(Hyperparameters):
+    beta: Annotated[
+        Any, _auto_or(f"a number above 0 and at most {MAX_BETA}", lambda value: 0 < value <= MAX_BETA)
+    ] = "auto"
+
+
 class Supervised(_Strict):
     hyperparameters: Hyperparameters | None = None
+
+
+class Dpo(_Strict):
+    hyperparameters: DpoHyperparameters | None = None
 
 
 class Method(_Strict):
     type: str
     supervised: Supervised | None = None
-    dpo: Any = None
+    dpo: Dpo | None = None
     reinforcement: Any = None
 
 
@@ -92,13 +104,21 @@ class JobRequest(_Strict):
     hyperparameters: Hyperparameters | None = None
     method: Method | None = None
 
+    @property
+    def method_type(self) -> str:
+        return self.method.type if self.method else SUPERVISED
+
     def chosen(self) -> dict[str, Any]:
         """The hyperparameters as asked for, "auto" included. Raises RequestRefused on a contradiction."""
-        newer = self.method.supervised.hyperparameters if self.method and self.method.supervised else None
-        if newer and self.hyperparameters and newer != self.hyperparameters:
-            said = "'hyperparameters' and 'method.supervised.hyperparameters' differ; send the latter only."
+        kind = DpoHyperparameters if self.method_type == DPO else Hyperparameters
+        part = getattr(self.method, self.method_type, None)
+        newer = part.hyperparameters if part else None
+        older = kind(**self.hyperparameters.model_dump()) if self.hyperparameters else None
+        if newer and older and newer != older:
+            place = f"method.{self.method_type}.hyperparameters"
+            said = f"'hyperparameters' and '{place}' differ; send the latter only."
             raise invalid(said, "hyperparameters", "invalid_value")
-        return (newer or self.hyperparameters or Hyperparameters()).model_dump()
+        return dict((newer or older or kind()).model_dump())
 
 
 def parse(body: dict[str, Any]) -> JobRequest:
@@ -117,9 +137,9 @@ def parse(body: dict[str, Any]) -> JobRequest:
 
 
 def _check_method(method: Method) -> None:
-    if method.type != "supervised":
-        said = f"Method '{method.type[:64]}' is not supported; use 'supervised'."
+    if method.type not in METHODS:
+        said = f"Method '{method.type[:64]}' is not supported; use one of {', '.join(map(repr, METHODS))}."
         raise invalid(said, "method.type", "unsupported_value")
-    for name in ("dpo", "reinforcement"):
-        if getattr(method, name) is not None:
-            raise invalid(f"'method.{name}' does not go with type 'supervised'.", f"method.{name}")
+    for name in (*METHODS, "reinforcement"):
+        if name != method.type and getattr(method, name) is not None:
+            raise invalid(f"'method.{name}' does not go with type '{method.type}'.", f"method.{name}")

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from records.models import Audit, Checkpoint, Event, File, Job, Rollout
+from records.models import DPO, SUPERVISED, Audit, Checkpoint, Event, File, Job, Rollout
 from records.models import Version as VersionRow
 
 T = TypeVar("T")
 Shape = dict[str, Any]
 HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
+OF_METHOD = {SUPERVISED: HYPERPARAMETERS, DPO: ("beta", *HYPERPARAMETERS)}
 
 
 def file(row: File) -> Shape:
@@ -33,7 +34,7 @@ def file(row: File) -> Shape:
 
 
 def job(row: Job) -> Shape:
-    chosen = {name: row.hyperparameters.get(name, "auto") for name in HYPERPARAMETERS}
+    chosen = {name: row.hyperparameters.get(name, "auto") for name in OF_METHOD[row.method]}
     return {
         "id": row.id,
         "object": "fine_tuning.job",
@@ -48,8 +49,8 @@ def job(row: Job) -> Shape:
         "result_files": row.result_files,
         "trained_tokens": row.trained_tokens,
         "seed": row.seed,
-        "hyperparameters": chosen,
-        "method": {"type": "supervised", "supervised": {"hyperparameters": chosen}},
+        "hyperparameters": chosen if row.method == SUPERVISED else {},  # required, of supervised jobs only
+        "method": {"type": row.method, row.method: {"hyperparameters": chosen}},
         "error": row.error,
         "estimated_finish": row.estimated_finish,
         "integrations": [],

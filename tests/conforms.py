@@ -24,7 +24,7 @@ def conforms(value: Any, schema: str) -> None:
 @cache
 def document() -> dict[str, Any]:
     """The document; `x-request-fields` lists the properties of the request bodies (allOf merged)."""
-    whole: dict[str, Any] = _nullable(json.loads(DATA.read_text()))
+    whole: dict[str, Any] = _modern(json.loads(DATA.read_text()))
     return whole
 
 
@@ -34,11 +34,14 @@ def _validator(schema: str) -> Draft202012Validator:
     return Draft202012Validator({"$ref": f"#/components/schemas/{schema}", **document()})
 
 
-def _nullable(schema: Any) -> Any:
-    """OpenAPI 3.0's `nullable: true`, of which the document has some left, as JSON Schema says it."""
+def _modern(schema: Any) -> Any:
+    """What the document has left of OpenAPI 3.0, `nullable` and `exclusiveMinimum: true`, as JSON Schema
+    says it."""
     if isinstance(schema, list):
-        return [_nullable(item) for item in schema]
+        return [_modern(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    plain = {key: _nullable(value) for key, value in schema.items() if key != "nullable"}
+    plain = {key: _modern(value) for key, value in schema.items() if key != "nullable"}
+    if plain.get("exclusiveMinimum") is True:
+        plain["exclusiveMinimum"] = plain.pop("minimum")
     return {"anyOf": [plain, {"type": "null"}]} if schema.get("nullable") is True else plain

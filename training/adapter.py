@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import save as as_bytes
 from torch import Tensor
@@ -99,6 +99,13 @@ def attach(model: Any, rank: int, seed: int) -> Any:
     return get_peft_model(model, config, autocast_adapter_dtype=True).eval()
 
 
+def attach_version(model: Any, folder: Path, seed: int) -> Any:
+    """A peft model over `model` with the LoRA of an admitted version to train on, in float32: its rank, its
+    modules, its scaling."""
+    torch.manual_seed(seed)
+    return PeftModel.from_pretrained(model, folder, is_trainable=True, autocast_adapter_dtype=True).eval()
+
+
 def trained(model: Any) -> list[torch.nn.Parameter]:
     """The LoRA's parameters, in the model's own order."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -140,9 +147,11 @@ def save(model: Any, folder: Path, base_slug: str) -> None:
     # Not save_file: it hides a full disk in an error of its own, and makes the file private.
     (folder / WEIGHTS).write_bytes(as_bytes(tensors, metadata={"format": "pt"}))
     config = model.peft_config["default"].to_dict()
-    config |= {
-        "base_model_name_or_path": base_slug,  # not the path that it was loaded from
-        "inference_mode": True,
-        "target_modules": sorted(config["target_modules"]),
-    }
-    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True, default=str))
+    # Not the path that the base was loaded from.
+    config |= {"base_model_name_or_path": base_slug, "inference_mode": True}
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True, default=_plain))
+
+
+def _plain(value: object) -> object:
+    """PEFT keeps lists of names as sets."""
+    return sorted(value) if isinstance(value, set) else str(value)

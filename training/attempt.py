@@ -23,13 +23,21 @@ from records.database import Database
 from records.jobs import RUNNING, Lease
 from records.models import Job
 from records.settings import Settings
-from training import adapter, auto, flat, loop, proof
+from training import adapter, auto, dpo, flat, loop, parent, proof
 from training.chat import Renderer
 from training.checkpoint import Folder, Saved, State
+from training.encode import wanted
 from training.failure import UNREADABLE, JobFailed, unsupported_base
 from training.inputs import Inputs, validate
 from training.journal import Journal
+from training.objective import SUPERVISED, Objective, evaluate
+from training.parent import Parent
 from training.progress import Progress, results
+
+BROKEN = (
+    "The model has come to guess the held-out preferred answers worse than before training: try it before "
+    "you use it. Lower learning_rate_multiplier or n_epochs, or raise beta."
+)
 
 
 def run(settings: Settings, lease: Lease) -> None:
@@ -66,8 +74,7 @@ def prepare(settings: Settings, journal: Journal) -> Attempt:
         base = resolve(settings.base, settings.home)
     except BaseNotFound as error:
         raise unsupported_base(UNREADABLE) from error
-    if not base.is_named(job.model):
-        raise JobFailed("model_not_found", f"The base model {job.model!r} is not served here.", "model")
+    origin = parent.find(journal, job.model, base, settings.home, settings.max_lora_rank)
     try:
         config = adapter.read_config(base.path)
         renderer = Renderer(adapter.load_tokenizer(base.path))
@@ -77,11 +84,15 @@ def prepare(settings: Settings, journal: Journal) -> Attempt:
         raise unsupported_base(error) from error
     inputs = validate(journal, job, settings.home, base, renderer, adapter.longest(config))
     model = adapter.load_base(base.path, adapter.device())
-    model = adapter.attach(model, adapter.rank_for(settings.max_lora_rank), job.seed)
+    if origin is None:
+        model = adapter.attach(model, adapter.rank_for(settings.max_lora_rank), job.seed)
+    else:
+        model = adapter.attach_version(model, origin.folder, job.seed)
     flat.try_out(model, inputs.train[0], adapter.device())
-    plan = auto.plan(job.requested, len(inputs.train), adapter.hidden_size(config))
-    folder = Folder(settings.home, job.id, journal.lease.fence)
-    return Attempt(settings, journal, job, base, inputs, plan, model, loop.optimizer_for(model, plan), folder)
+    plan = auto.plan(job.requested, len(inputs.train), adapter.hidden_size(config), job.method)
+    objective = SUPERVISED if plan.beta is None else dpo.Dpo(plan.beta)
+    folder, optimizer = Folder(settings.home, job.id, journal.lease.fence), loop.optimizer_for(model, plan)
+    return Attempt(settings, journal, job, base, origin, inputs, plan, objective, model, optimizer, folder)
 
 
 @dataclass
@@ -92,8 +103,10 @@ class Attempt:
     journal: Journal
     job: Job
     base: Base
+    origin: Parent | None
     inputs: Inputs
     plan: auto.Plan
+    objective: Objective
     model: Any
     optimizer: torch.optim.Optimizer
     folder: Folder
@@ -103,6 +116,8 @@ class Attempt:
         shown: dict[str, Any] = {"status": RUNNING, "hyperparameters": self.plan.shown()}
         found = self.folder.load(self.base.weights_sha256)
         self.state = found or State(self.base.weights_sha256)
+        if isinstance(self.objective, dpo.Dpo):
+            self.inputs = dpo.refer(self.objective, self.model, self.inputs, self.state, self.plan.batch_size)
         if found is None:
             again = " again from the beginning" if self.job.status == RUNNING else ""
             self.journal.say(f"Fine-tuning job started{again}", **shown)
@@ -121,7 +136,7 @@ class Attempt:
         progress = Progress(self.journal)
         for step in loop.steps(
             self.model, self.optimizer, self.plan, self.inputs.train, self.inputs.valid,
-            seed=self.job.seed, done=self.state.step,
+            objective=self.objective, seed=self.job.seed, done=self.state.step,
         ):  # fmt: skip
             self.count(step)
             progress.tell(step)
@@ -151,7 +166,7 @@ class Attempt:
         or when the admission check refuses it.
         """
         state, metrics = self.state, self.state.rows[-1]
-        seen = flat.evaluate(self.model, self.inputs.train[:1], adapter.device(), 1)
+        seen = evaluate(self.objective, self.model, self.inputs.train[:1], adapter.device(), 1)
         if not (adapter.is_finite(self.model) and math.isfinite(seen.loss)):
             raise diverged(state.step)
         manifest = self.manifest(metrics)
@@ -176,7 +191,8 @@ class Attempt:
 
     def proof(self) -> dict[str, Any] | None:
         """What serving proves itself by: held-out examples, where there are some."""
-        found = proof.compute(self.model, self.inputs.valid or self.inputs.train, adapter.device())
+        examples = [wanted(example) for example in self.inputs.valid or self.inputs.train]
+        found = proof.compute(self.model, examples, adapter.device())
         return found.model_dump() if found else None
 
     def publish(self) -> None:
@@ -185,8 +201,12 @@ class Attempt:
         best = self.state.saved[auto.best(losses)]
         if self.state.step < self.plan.total_steps:
             self.journal.say(f"The held-out loss no longer fell, so training ended at step {self.state.step}")
-        if best is not self.state.saved[-1]:
-            self.journal.say(f"Publishing the checkpoint of step {best.step}: its held-out loss is lowest")
+        if self.state.is_broken(best):
+            self.journal.say(BROKEN, level="warn")
+        elif best is not self.state.saved[-1]:
+            self.journal.say(
+                f"Publishing the checkpoint of step {best.step}: it is the best on what is held out"
+            )
         self.journal.succeed(best, results(self.state.rows), self.settings.home, self.state.tokens)
 
     def manifest(self, metrics: dict[str, float | int]) -> Manifest:
@@ -200,6 +220,8 @@ class Attempt:
             rank=config.r,
             alpha=config.lora_alpha,
             target_modules=sorted(config.target_modules),
+            method=self.job.method,
+            parents={self.origin.name: self.origin.sha256} if self.origin else {},
             job_id=self.job.id,
             step=self.state.step,
             seed=self.job.seed,

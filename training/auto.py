@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from records.models import DPO, SUPERVISED
+
 AUTO = "auto"
+BETA = 0.1
 STEPS_WANTED = 480
 EPOCHS_MIN, EPOCHS_MAX = 2, 20
 WARMUP_SHARE = 0.05
@@ -18,6 +21,9 @@ FINAL_SHARE = 0.1
 # A checkpoint counts as better only when its held-out loss is lower by this share: less is noise.
 TOLERANCE = 0.01
 PATIENCE = 2
+# Preferences want little movement: past it the loss still falls, and the answers break (DECISIONS.md, "DPO").
+DPO_RATE_SHARE, DPO_STEPS, DPO_EPOCHS_MAX = 0.1, 60, 3
+ACCURACY_KEPT = 0.97
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class Plan:
     learning_rate: float
     steps_per_epoch: int
     stops_early: bool
+    beta: float | None = None  # of a DPO job
 
     @property
     def total_steps(self) -> int:
@@ -45,14 +52,15 @@ class Plan:
 
     def shown(self) -> dict[str, Any]:
         """OpenAI's hyperparameters object."""
-        return {
+        shown: dict[str, Any] = {
             "n_epochs": self.n_epochs,
             "batch_size": self.batch_size,
             "learning_rate_multiplier": self.learning_rate_multiplier,
         }
+        return shown if self.beta is None else {"beta": self.beta, **shown}
 
 
-def plan(requested: dict[str, Any], examples: int, hidden_size: int) -> Plan:
+def plan(requested: dict[str, Any], examples: int, hidden_size: int, method: str = SUPERVISED) -> Plan:
     """The plan for `examples` to train on. A value that is absent or "auto" is chosen, others are kept."""
 
     def given(name: str) -> Any:
@@ -61,15 +69,17 @@ def plan(requested: dict[str, Any], examples: int, hidden_size: int) -> Plan:
 
     batch_size = given("batch_size") or batch_for(examples)
     steps_per_epoch = math.ceil(examples / batch_size)
-    n_epochs = given("n_epochs") or epochs_for(steps_per_epoch)
+    n_epochs = given("n_epochs") or epochs_for(steps_per_epoch, method)
     multiplier = given("learning_rate_multiplier") or 1.0
+    share = dpo_share(int(n_epochs) * steps_per_epoch) if method == DPO else 1.0
     return Plan(
         n_epochs=int(n_epochs),
         batch_size=int(batch_size),
         learning_rate_multiplier=float(multiplier),
-        learning_rate=base_rate(hidden_size) * float(multiplier),
+        learning_rate=base_rate(hidden_size) * share * float(multiplier),
         steps_per_epoch=steps_per_epoch,
         stops_early=chooses_epochs(requested),
+        beta=float(given("beta") or BETA) if method == DPO else None,
     )
 
 
@@ -91,8 +101,16 @@ def batch_for(examples: int) -> int:
     return int(min(64, 8 * 2 ** max(0, math.ceil(math.log(examples / 2000, 4)))))
 
 
-def epochs_for(steps_per_epoch: int) -> int:
-    """Enough epochs for STEPS_WANTED steps, within EPOCHS_MIN and EPOCHS_MAX."""
+def dpo_share(total_steps: int) -> float:
+    """The share of base_rate for DPO: Adam moves a weight by about the rate in each step, so more steps than
+    DPO_STEPS share the same movement."""
+    return DPO_RATE_SHARE * min(1.0, DPO_STEPS / total_steps)
+
+
+def epochs_for(steps_per_epoch: int, method: str = SUPERVISED) -> int:
+    """Enough epochs for STEPS_WANTED steps, within EPOCHS_MIN and EPOCHS_MAX; for DPO_STEPS in DPO."""
+    if method == DPO:
+        return min(max(round(DPO_STEPS / steps_per_epoch), 1), DPO_EPOCHS_MAX)
     return min(max(round(STEPS_WANTED / steps_per_epoch), EPOCHS_MIN), EPOCHS_MAX)
 
 
@@ -102,6 +120,8 @@ def best(losses: Sequence[float | None]) -> int:
     known = [loss for loss in losses if loss is not None]
     if len(known) < len(losses):
         return len(losses) - 1
+    if min(known) == math.inf:
+        return 0  # each is broken (State.held_out_losses), the first one least
     bound = min(known) * (1 + TOLERANCE)
     return max(index for index, loss in enumerate(known) if loss <= bound)
 

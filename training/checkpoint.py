@@ -6,6 +6,7 @@ whatever the moment of a kill, no checkpoint is lost and none is doubled.
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import shutil
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from adapters.manifest import Manifest
 from records.blobs import sync_folder
+from training.auto import ACCURACY_KEPT
 from training.scratch import folder
 
 
@@ -46,7 +48,9 @@ class Saved:
 class State:
     """All that the next step depends on, and what the job's results are made of.
 
-    `base_sha256` names the base that the tensors were trained on; `rows` are the lines of the results file.
+    `base_sha256` names the base that the tensors were trained on; `rows` are the lines of the results file;
+    `reference` is dpo.py's, of the pairs to train on and then of those held out, and `accuracy` the share of
+    the held-out preferred answers' tokens that was the likeliest before the first step.
     """
 
     base_sha256: str
@@ -57,10 +61,18 @@ class State:
     adapter: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     generator: Tensor | None = None
+    reference: Tensor | None = None
+    accuracy: float | None = None
 
     @property
     def held_out_losses(self) -> list[float | None]:
-        return [saved.held_out_loss for saved in self.saved]
+        """Infinite where the held-out preferred answers are guessed worse than before the job: that adapter
+        is broken, however well it tells two answers apart."""
+        return [math.inf if self.is_broken(saved) else saved.held_out_loss for saved in self.saved]
+
+    def is_broken(self, saved: Saved) -> bool:
+        found = saved.metrics.get("full_valid_mean_token_accuracy")
+        return self.accuracy is not None and found is not None and found < ACCURACY_KEPT * self.accuracy
 
 
 class Folder:

@@ -6,25 +6,30 @@ Called by inputs.py at the start of each attempt; the same bytes give the same d
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from records.dataset import MIN_EXAMPLES, InvalidLine, parse
+from records.dataset import MIN_EXAMPLES, InvalidLine, Line, Pair, parse
+from records.models import DPO, SUPERVISED
 from training.chat import Renderer
+from training.encode import Trainable, encode
 from training.failure import JobFailed
-from training.mask import Encoded, encode
 
 HELD_OUT_SHARE = 0.1
 HELD_OUT_MIN, HELD_OUT_MAX = 8, 100
 ENOUGH_TO_HOLD_OUT = 40
 SHOWN_LINES = 5
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Data:
     """The examples of one file in its order; lengths are in tokens, `dropped` are line numbers."""
 
-    examples: list[Encoded]
+    examples: list[Trainable]
     truncated: int = 0
     longest: int = 0
     dropped: list[int] = field(default_factory=list)
@@ -47,16 +52,25 @@ class Data:
         return " ".join(told) or None
 
 
-def load(path: Path, renderer: Renderer, max_length: int, *, param: str, least: int = MIN_EXAMPLES) -> Data:
+def load(
+    path: Path,
+    renderer: Renderer,
+    max_length: int,
+    *,
+    param: str,
+    least: int = MIN_EXAMPLES,
+    method: str = SUPERVISED,
+) -> Data:
     """All examples of a JSONL file, each sequence at most `max_length` tokens; `param` is the job's field
     that named the file. Raises JobFailed."""
-    examples: list[Encoded] = []
+    examples: list[Trainable] = []
     dropped: list[int] = []
     truncated = longest = 0
     try:
         with path.open("rb") as lines:
-            for number, example in parse(lines):
-                encoded = encode(example, number, renderer, max_length)
+            for number, line in parse(lines):
+                _check_method(line, method, param)
+                encoded = encode(line, number, renderer, max_length)
                 longest = max(longest, encoded.longest)
                 truncated += encoded.longest > max_length
                 if encoded.teaches:
@@ -77,10 +91,26 @@ def load(path: Path, renderer: Renderer, max_length: int, *, param: str, least: 
     return Data(examples, truncated, longest, dropped)
 
 
-def hold_out(examples: list[Encoded], seed: int) -> tuple[list[Encoded], list[Encoded]]:
+def _check_method(line: Line, method: str, param: str) -> None:
+    """Raises JobFailed: one method learns from pairs, the other from single answers."""
+    if isinstance(line, Pair) == (method == DPO):
+        return
+    if method == DPO:
+        what, fits = "examples with one answer each", f"leave 'method' out (it is '{SUPERVISED}' then)"
+    else:
+        what, fits = "preference pairs", f'send "method": {{"type": "{DPO}"}}'
+    raise JobFailed(
+        "wrong_method",
+        f"The {param.replace('_', ' ')} holds {what}, from which the method '{method}' cannot learn. Create "
+        f"the job again and {fits}, or upload a file of the other kind.",
+        "method",
+    )
+
+
+def hold_out(examples: Sequence[T], seed: int) -> tuple[list[T], list[T]]:
     """(to train on, held out): a tenth, between HELD_OUT_MIN and HELD_OUT_MAX; none of a small file."""
     if len(examples) < ENOUGH_TO_HOLD_OUT:
-        return examples, []
+        return list(examples), []
     count = min(max(round(len(examples) * HELD_OUT_SHARE), HELD_OUT_MIN), HELD_OUT_MAX)
     chosen = set(random.Random(f"{seed}/held-out").sample(range(len(examples)), count))
     return (
@@ -89,7 +119,7 @@ def hold_out(examples: list[Encoded], seed: int) -> tuple[list[Encoded], list[En
     )
 
 
-def batches(examples: list[Encoded], size: int, seed: int, epoch: int) -> list[list[Encoded]]:
+def batches(examples: Sequence[T], size: int, seed: int, epoch: int) -> list[list[T]]:
     """The epoch's batches in random order; a function of seed and epoch, so that a resumed job meets them
     again. The last one may be smaller."""
     order = list(range(len(examples)))

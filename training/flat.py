@@ -7,9 +7,9 @@ Called by loop.py. Not covered: attention with logit soft-capping or sinks; such
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,11 +17,19 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 from training.failure import unsupported_base
-from training.mask import Encoded
 from training.mask import Sequence as Tokens
 
 ATTENTION = "chorus_segments"
 ROW_TOKENS = 8192
+
+T = TypeVar("T")
+
+
+class Example(Protocol):
+    """What lies in a row: mask.Encoded, encode.EncodedPair."""
+
+    @property
+    def sequences(self) -> tuple[Tokens, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -38,20 +46,33 @@ class Flat:
 
 @dataclass
 class Score:
-    """Sums over learnt tokens: `loss` in nats, `hits` where the likeliest token is right."""
+    """Sums over learnt tokens: `loss` in nats, `hits` where the likeliest token is right.
+
+    Of `pairs` (dpo.py) the loss is one per pair, and the tokens are the preferred answers'; `wins` are pairs
+    whose preferred answer has the higher reward, `margin` sums by how much, in nats.
+    """
 
     loss: float = 0.0
     hits: int = 0
     count: int = 0
+    pairs: int = 0
+    wins: int = 0
+    margin: float = 0.0
 
     def add(self, other: Score) -> None:
-        self.loss += other.loss
-        self.hits += other.hits
-        self.count += other.count
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+    def metrics(self) -> dict[str, float]:
+        """By OpenAI's names, and of pairs by TRL's with an underscore."""
+        found = {"loss": self.mean_loss, "mean_token_accuracy": self.accuracy}
+        if self.pairs:
+            found |= {"reward_accuracy": self.wins / self.pairs, "reward_margin": self.margin / self.pairs}
+        return found
 
     @property
     def mean_loss(self) -> float:
-        return self.loss / max(1, self.count)
+        return self.loss / max(1, self.pairs or self.count)
 
     @property
     def accuracy(self) -> float:
@@ -101,19 +122,28 @@ def _band(length: int, window: int, device: torch.device) -> Tensor:
     return (back >= 0) & (back < window)
 
 
-def rows(batch: list[Encoded], device: torch.device, limit: int = ROW_TOKENS) -> Iterator[Flat]:
+def rows(batch: Sequence[Example], device: torch.device, limit: int = ROW_TOKENS) -> Iterator[Flat]:
     """The batch as flat rows of at most `limit` tokens (or one sequence): bounds the memory of a step."""
-    held: list[Tokens] = []
-    for sequence in (sequence for example in batch for sequence in example.sequences):
-        if held and sum(len(other.ids) for other in held) + len(sequence.ids) > limit:
-            yield _flatten(held, device)
-            held = []
-        held.append(sequence)
+    sequences = (sequence for example in batch for sequence in example.sequences)
+    for held in packed(sequences, lambda sequence: len(sequence.ids), limit):
+        yield flatten(held, device)
+
+
+def packed(items: Iterable[T], size: Callable[[T], int], limit: int) -> Iterator[list[T]]:
+    """The items in their order, in groups whose sizes sum to at most `limit` (or of one item)."""
+    held: list[T] = []
+    total = 0
+    for item in items:
+        if held and total + size(item) > limit:
+            yield held
+            held, total = [], 0
+        held.append(item)
+        total += size(item)
     if held:
-        yield _flatten(held, device)
+        yield held
 
 
-def _flatten(sequences: list[Tokens], device: torch.device) -> Flat:
+def flatten(sequences: Sequence[Tokens], device: torch.device) -> Flat:
     ids = torch.cat([torch.tensor(sequence.ids) for sequence in sequences])
     positions = torch.cat([torch.arange(len(sequence.ids)) for sequence in sequences])
     learnt = torch.cat([torch.tensor(list(sequence.learnt), dtype=torch.bool) for sequence in sequences])
@@ -144,38 +174,35 @@ def logits(model: Any, flat: Flat) -> Tensor:
     return found
 
 
+def wide(logits: Tensor) -> Tensor:
+    """float32 at least: a softmax of a large vocabulary is off in bf16."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
 def logprobs(model: Any, flat: Flat) -> Tensor:
     """float32 [S]: the log-probability of each learnt token, in nats."""
-    found = functional.log_softmax(logits(model, flat).float(), -1)
+    found = functional.log_softmax(wide(logits(model, flat)), -1)
     return found.gather(1, flat.answers[:, None]).squeeze(1)
 
 
 def score(model: Any, flat: Flat) -> tuple[Tensor, Score]:
     """(summed cross-entropy in nats, float32 scalar with gradient; the same as numbers)."""
     found = logits(model, flat)
-    loss = functional.cross_entropy(found.float(), flat.answers, reduction="sum")
+    loss = functional.cross_entropy(wide(found), flat.answers, reduction="sum")
     hits = int((found.detach().argmax(-1) == flat.answers).sum())
     return loss, Score(float(loss.detach()), hits, len(flat.answers))
 
 
-def learnt_tokens(batch: list[Encoded]) -> int:
+def learnt_tokens(batch: Sequence[Example]) -> int:
     """How many tokens `score` asks for over the whole batch."""
     return sum(sum(sequence.learnt[1:]) for example in batch for sequence in example.sequences)
 
 
-def evaluate(model: Any, examples: list[Encoded], device: torch.device, size: int) -> Score:
-    """The model's score on all examples, `size` of them at a time."""
-    total = Score()
-    with torch.no_grad():
-        for start in range(0, len(examples), size):
-            for flat in rows(examples[start : start + size], device):
-                total.add(score(model, flat)[1])
-    return total
-
-
-def try_out(model: Any, example: Encoded, device: torch.device) -> None:
-    """One forward. Raises JobFailed when the model does not take what `score` hands it."""
+def try_out(model: Any, example: Example, device: torch.device) -> None:
+    """One forward. Raises JobFailed when the model does not take what `logits` hands it."""
     try:
-        evaluate(model, [example], device, 1)
+        with torch.no_grad():
+            for row in rows([example], device):
+                logits(model, row)
     except (TypeError, ValueError) as error:
         raise unsupported_base(error) from error

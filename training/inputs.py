@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,22 +11,22 @@ from adapters.base import Base
 from records.blobs import Blobs
 from records.dataset import MIN_EXAMPLES
 from records.jobs import QUEUED, VALIDATING
-from records.models import Job
+from records.models import DPO, Job
 from training.auto import chooses_epochs
 from training.chat import Renderer
 from training.data import Data, hold_out, load
 from training.doctor.kept import report_of
 from training.doctor.report import Kind, Severity
+from training.encode import Trainable
 from training.journal import Journal
-from training.mask import Encoded
 
 
 @dataclass(frozen=True)
 class Inputs:
     """The examples of a job; the sha256 are those of the uploaded files."""
 
-    train: list[Encoded]
-    valid: list[Encoded]
+    train: Sequence[Trainable]
+    valid: Sequence[Trainable]
     training_sha256: str
     validation_sha256: str | None
 
@@ -39,7 +40,7 @@ def validate(journal: Journal, job: Job, home: Path, base: Base, renderer: Rende
     if first:
         journal.say(f"Validating training file: {job.training_file}")
     training_sha256, training = _read(
-        journal, home, renderer, longest, file_id=job.training_file, param="training_file"
+        journal, job, home, renderer, longest, file_id=job.training_file, param="training_file"
     )
     reports = [training.cuts(job.training_file, longest)]
     validation_sha256 = None
@@ -47,8 +48,9 @@ def validate(journal: Journal, job: Job, home: Path, base: Base, renderer: Rende
         if first:
             journal.say(f"Validating validation file: {job.validation_file}")
         validation_sha256, validation = _read(
-            journal, home, renderer, longest, file_id=job.validation_file, param="validation_file", least=1
-        )
+            journal, job, home, renderer, longest,
+            file_id=job.validation_file, param="validation_file", least=1,
+        )  # fmt: skip
         reports.append(validation.cuts(job.validation_file, longest))
         train, valid = training.examples, validation.examples
     elif chooses_epochs(job.requested):
@@ -62,7 +64,8 @@ def validate(journal: Journal, job: Job, home: Path, base: Base, renderer: Rende
         _diagnose(journal, home, base, renderer, longest, training_sha256, validation_sha256)
         tokens = sum(example.tokens for example in train)
         journal.say("Files validated, moving job to queued state", status=QUEUED)
-        journal.say(f"{len(train)} examples to train on ({tokens} tokens an epoch), {len(valid)} held out")
+        what = "pairs" if job.method == DPO else "examples"
+        journal.say(f"{len(train)} {what} to train on ({tokens} tokens an epoch), {len(valid)} held out")
     return Inputs(train, valid, training_sha256, validation_sha256)
 
 
@@ -89,6 +92,7 @@ def _diagnose(
 
 def _read(
     journal: Journal,
+    job: Job,
     home: Path,
     renderer: Renderer,
     longest: int,
@@ -99,4 +103,5 @@ def _read(
 ) -> tuple[str, Data]:
     """(sha256 of the file, its examples, of which there are at least `least`)."""
     sha256 = journal.blob(file_id, param)
-    return sha256, load(Blobs(home).path(sha256), renderer, longest, param=param, least=least)
+    path = Blobs(home).path(sha256)
+    return sha256, load(path, renderer, longest, param=param, least=least, method=job.method)

@@ -61,6 +61,12 @@ class Journal:
             raise JobFailed("file_not_found", f"File {file_id} is gone; upload it again.", param)
         return row.sha256
 
+    def parent(self) -> Version | None:
+        """The version that the job's `model` names, also a deleted one; None where it names none."""
+        with self.write() as (session, job):
+            named = select(Version).where(Version.name == job.model, Version.tenant == job.tenant)
+            return session.scalar(named)
+
     def highest_step_told(self) -> int:
         """Step of the newest metrics event; after a resume these steps are not told twice."""
         with self.database.read() as session:

@@ -7,7 +7,7 @@ CPU it repeats to the last bit, also when continued from a checkpoint.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from training import flat
 from training.adapter import trained
 from training.auto import Plan
 from training.data import batches
-from training.mask import Encoded
+from training.encode import Trainable
+from training.objective import SUPERVISED, Objective, evaluate
 
 CLIP = 1.0
 BETAS = (0.9, 0.99)
@@ -26,7 +27,7 @@ EVALUATIONS = 20
 
 @dataclass(frozen=True)
 class Step:
-    """What one step tells. Losses are nats per learnt token, `tokens` all tokens of the batch."""
+    """What one step tells: losses in nats per learnt token or pair; `tokens` are all of the batch."""
 
     step: int
     total_steps: int
@@ -40,13 +41,12 @@ class Step:
     full_valid: flat.Score | None
 
     def metrics(self) -> dict[str, float | int]:
-        """OpenAI's metric names; what was not measured at this step is absent."""
+        """By OpenAI's names as far as they go; what was not measured at this step is absent."""
         found: dict[str, float | int] = {"step": self.step}
         for name in ("train", "valid", "full_valid"):
             score: flat.Score | None = getattr(self, name)
             if score is not None:
-                found[f"{name}_loss"] = score.mean_loss
-                found[f"{name}_mean_token_accuracy"] = score.accuracy
+                found |= {f"{name}_{figure}": value for figure, value in score.metrics().items()}
         return found
 
 
@@ -58,9 +58,10 @@ def steps(
     model: Any,
     optimizer: torch.optim.Optimizer,
     plan: Plan,
-    train: list[Encoded],
-    valid: list[Encoded],
+    train: Sequence[Trainable],
+    valid: Sequence[Trainable],
     *,
+    objective: Objective = SUPERVISED,
     seed: int,
     done: int = 0,
 ) -> Iterator[Step]:
@@ -73,7 +74,7 @@ def steps(
         began = time.perf_counter()
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step)
-        score = backward(model, order[place], where)
+        score = backward(model, order[place], where, objective)
         torch.nn.utils.clip_grad_norm_(trained(model), CLIP)
         optimizer.step()
         optimizer.zero_grad()
@@ -88,26 +89,30 @@ def steps(
             tokens=sum(example.tokens for example in order[place]),
             seconds=seconds,
             train=score,
-            valid=glance(model, plan, valid, step, where),
-            full_valid=flat.evaluate(model, valid, where, plan.batch_size) if ends and valid else None,
+            valid=glance(model, plan, valid, step, where, objective),
+            full_valid=evaluate(objective, model, valid, where, plan.batch_size) if ends and valid else None,
         )
 
 
-def backward(model: Any, batch: list[Encoded], where: torch.device) -> flat.Score:
-    """Gradients of the mean loss over the batch's learnt tokens, whatever rows it is cut into."""
-    total = flat.learnt_tokens(batch)
+def backward(
+    model: Any, batch: Sequence[Trainable], where: torch.device, objective: Objective = SUPERVISED
+) -> flat.Score:
+    """Gradients of the batch's mean loss, whatever rows it is cut into."""
+    total = objective.weight(batch)
     score = flat.Score()
-    for row in flat.rows(batch, where):
-        loss, part = flat.score(model, row)
+    for row in objective.rows(batch, where):
+        loss, part = objective.score(model, row)
         (loss / total).backward()
         score.add(part)
     return score
 
 
-def glance(model: Any, plan: Plan, valid: list[Encoded], step: int, where: torch.device) -> flat.Score | None:
+def glance(
+    model: Any, plan: Plan, valid: Sequence[Trainable], step: int, where: torch.device, objective: Objective
+) -> flat.Score | None:
     """The score on one batch of held-out examples, at EVALUATIONS steps of the job; None at the others."""
     every = max(1, plan.total_steps // EVALUATIONS)
     if not valid or step % every:
         return None
     start = (step // every - 1) * plan.batch_size % len(valid)
-    return flat.evaluate(model, valid[start : start + plan.batch_size], where, plan.batch_size)
+    return evaluate(objective, model, valid[start : start + plan.batch_size], where, plan.batch_size)

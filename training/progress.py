@@ -72,9 +72,11 @@ class Progress:
 
 
 def results(rows: list[dict[str, float | int]]) -> bytes:
-    """The results file: CSV, one line per step, empty where nothing was measured."""
+    """The results file: CSV, one line per step, empty where nothing was measured. What a method tells beyond
+    OpenAI's names comes after them."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    more = sorted({name for row in rows for name in row} - set(COLUMNS))
+    writer = csv.DictWriter(text, (*COLUMNS, *more), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()

@@ -29,9 +29,6 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 async def create(request: Request, tenant: CurrentTenant, house: Here) -> JSONResponse:
     body = await json_object(request)
     asked = job_request.parse(body)
-    if not house.base.is_named(asked.model):
-        said = f"Model '{asked.model[:200]}' is not available for fine-tuning here; use '{house.base.slug}'."
-        raise invalid(said, "model", "model_not_available")
     if asked.suffix is not None and house.base.is_named(asked.suffix):
         raise invalid("'suffix' must not be the name of the base model.", "suffix", "invalid_value")
     retry = Retry.of(body, request.headers)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from adapters import resolve, rollout
-from records import audit
+from records import audit, jobs
 from records.audit import By
 from records.models import Version
 from server import shapes
@@ -70,6 +70,7 @@ def _mark_deleted(house: House, tenant: str, model: str, by: By) -> None:
     with house.database.write() as session:
         row = session.scalar(mine.where(Version.name == model))
         if row is not None:
+            _check_unneeded(session, row)
             rollout.release(session, row, by)
             row.deleted_at = int(time.time())
             row.proof = None  # it quotes what the tenant trained on
@@ -80,6 +81,14 @@ def _mark_deleted(house: House, tenant: str, model: str, by: By) -> None:
             raise invalid(said, "model", "model_not_deletable")
         else:
             raise unknown_model(model)
+
+
+def _check_unneeded(session: Session, row: Version) -> None:
+    """Raises RequestRefused (409): a job that has not ended begins from these weights, on each attempt."""
+    job = jobs.going_on_from(session, row.name)
+    if job is not None:
+        said = f"{row.name} is what the fine-tuning job {job} goes on from; cancel it or wait for its end."
+        raise RequestRefused(409, said, type=INVALID, param="model", code="version_in_use")
 
 
 def _is_brand(session: Session, house: House, tenant: str, model: str) -> bool:

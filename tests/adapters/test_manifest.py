@@ -23,6 +23,15 @@ def test_a_manifest_from_before_there_were_imports_is_read_as_trained() -> None:
     assert manifest().source == "trained"
 
 
+def test_a_younger_field_that_is_empty_is_not_written() -> None:
+    """The same import is the same bytes, and so the same version, before and after an upgrade."""
+    written = manifest(**OF_AN_IMPORT).model_dump_json()
+    assert "parents" not in written
+    assert "method" not in written
+    trained = manifest(method="dpo", parents={"ft:tiny:acme:luxe:01234567": "0" * 64})
+    assert Manifest.model_validate_json(trained.model_dump_json()) == trained
+
+
 @pytest.mark.parametrize("name", OF_TRAINING)
 def test_a_trained_version_knows_its_training_and_an_import_does_not(name: str) -> None:
     with pytest.raises(ValidationError, match=f"{name} does not go with the source 'trained'"):

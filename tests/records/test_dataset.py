@@ -1,4 +1,4 @@
-"""Training lines: OpenAI's chat format, each fault named with its line and what to change."""
+"""Training lines in every format that is taken, each fault named with its line and what to change."""
 
 from __future__ import annotations
 
@@ -11,15 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from records import dataset
-from records.dataset import InvalidLine, check, parse, parse_line
+from records.dataset import Completion, Example, InvalidLine, Pair, check, parse, parse_line
 
 USER = {"role": "user", "content": "Hi"}
 GOOD = {"role": "assistant", "content": "Good day."}
+BAD = {"role": "assistant", "content": "Yo."}
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 
 
 def line(*messages: dict[str, Any], **more: Any) -> bytes:
     return json.dumps({"messages": list(messages), **more}).encode()
+
+
+def said(**line: Any) -> bytes:
+    return json.dumps(line).encode()
+
+
+def compared(*outputs: dict[str, Any], **more: Any) -> bytes:
+    """A pair in OpenAI's spelling; without the second output when there is none."""
+    names = ("preferred_output", "non_preferred_output")
+    line = {name: [output] for name, output in zip(names, outputs, strict=False)}
+    return said(input={"messages": [USER], **more}, **line)
 
 
 def tool(**function: Any) -> dict[str, Any]:
@@ -47,7 +59,80 @@ def tool(**function: Any) -> dict[str, Any]:
     ],
 )
 def test_what_openai_takes_is_taken(good: bytes) -> None:
-    assert parse_line(good, 1).messages
+    found = parse_line(good, 1)
+    assert isinstance(found, Example)
+    assert found.messages
+
+
+def test_prompt_and_completion_are_raw_text() -> None:
+    assert parse_line(said(prompt="1 + 1 =", completion=" 2"), 1) == Completion(
+        prompt="1 + 1 =", completion=" 2"
+    )
+
+
+def test_message_lists_are_a_conversation_of_which_the_completion_is_learnt() -> None:
+    found = parse_line(said(prompt=[USER, BAD, USER], completion=[GOOD], tools=[tool(name="look")]), 1)
+    whole = line(USER, {**BAD, "weight": 0}, USER, GOOD, tools=[tool(name="look")])
+    assert found == parse_line(whole, 1)
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        compared(GOOD, BAD),
+        compared(GOOD, BAD, tools=[tool(name="look")], parallel_tool_calls=True),
+        said(input={"messages": [USER]}, preferred_completion=[GOOD], non_preferred_completion=[BAD]),
+        said(prompt=[USER], chosen=[GOOD], rejected=[BAD]),
+    ],
+)
+def test_a_pair_is_two_conversations_with_one_prompt(good: bytes) -> None:
+    found = parse_line(good, 1)
+    assert isinstance(found, Pair)
+    assert isinstance(found.preferred, Example)
+    assert isinstance(found.other, Example)
+    assert found.preferred.tools == found.other.tools
+    for example, wanted in ((found.preferred, GOOD), (found.other, BAD)):
+        assert example.messages == parse_line(line(USER, wanted), 1).messages  # type: ignore[union-attr]
+
+
+def test_a_pair_of_texts_is_two_completions() -> None:
+    assert parse_line(said(prompt="a", chosen="b", rejected="c"), 1) == Pair(
+        Completion(prompt="a", completion="b"), Completion(prompt="a", completion="c")
+    )
+
+
+def test_answers_earlier_in_a_pairs_prompt_are_not_learnt() -> None:
+    given = {"messages": [USER, GOOD, USER]}
+    found = parse_line(said(input=given, preferred_output=[GOOD], non_preferred_output=[BAD]), 1)
+    assert isinstance(found, Pair)
+    assert isinstance(found.other, Example)
+    assert [getattr(message, "weight", None) for message in found.other.messages] == [None, 0, None, 1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [
+        (line(USER, GOOD), compared(GOOD, BAD), "preferred_output"),
+        (line(USER, GOOD), said(prompt="a", completion="b"), "completion"),
+        (said(prompt="a", completion="b"), said(prompt=[USER], completion=[GOOD]), '"prompt": [...]'),
+        (said(prompt="a", chosen="b", rejected="c"), compared(GOOD, BAD), "preferred_output"),
+        (said(prompt="a", completion="b"), said(text="a"), "the keys 'text'"),
+        (line(USER, GOOD), b"{}", "an empty object"),
+    ],
+)
+def test_one_file_has_one_format(first: bytes, second: bytes, found: str) -> None:
+    with pytest.raises(InvalidLine, match=r"^Line 4: expected .*, as in line 2, and found .*") as caught:
+        list(parse([b"\n", first, first, second]))
+    assert found in str(caught.value)
+    good, bad = check([first, second, first, second])
+    assert (good, [error.line for error in bad]) == (2, [2, 4])
+
+
+def test_a_first_line_that_is_wrong_still_tells_its_format() -> None:
+    good, bad = check([said(prompt="a", completion=""), line(USER, GOOD)])
+    assert good == 0
+    assert [error.line for error in bad] == [1, 2]
+    assert "as in line 1" in str(bad[1])
 
 
 @pytest.mark.parametrize(
@@ -67,7 +152,24 @@ def test_what_openai_takes_is_taken(good: bytes) -> None:
         (line({**USER, "colour": "red"}, GOOD), "colour"),
         (line({"role": "user", "content": 5}, GOOD), "messages.0"),
         (line({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, GOOD), "messages.0"),
-        (b'{"prompt": "a", "completion": "b"}', "messages"),
+        (b'{"text": "a"}', "found the keys 'text', and expected {\"messages\": [...]}"),
+        (said(prompt="", completion="b"), "prompt"),
+        (said(prompt="a", completion=""), "completion"),
+        (said(prompt="a"), "found the keys 'prompt'"),
+        (said(prompt="a", completion="b", weight=1), "weight"),
+        (said(prompt="a", completion=[GOOD]), "completion"),
+        (said(prompt=[USER], completion="b"), "completion"),
+        (said(prompt=[USER], completion=[{**GOOD, "weight": 0}]), "nothing to learn"),
+        (compared(GOOD, GOOD), "are equal, so neither can be preferred"),
+        (compared(GOOD, USER), "non_preferred_output.0"),
+        (compared(GOOD, {**BAD, "weight": 0}), "nothing to learn"),
+        (compared(GOOD), "non_preferred_output"),
+        (said(preferred_output=[GOOD], non_preferred_output=[BAD]), "input"),
+        (said(prompt="a", chosen="b", rejected="b"), "are equal"),
+        (said(prompt="a", chosen="b"), "rejected"),
+        (said(prompt=[USER], chosen=[GOOD], rejected=[GOOD]), "are equal"),
+        (said(prompt=[USER], chosen=[GOOD], rejected="b"), "rejected"),
+        (said(chosen=[USER, GOOD], rejected=[USER, BAD]), "prompt"),
         (b"\xff" + line(USER, GOOD), "UTF-8"),
         (json.dumps({"messages": [USER, GOOD]}).encode("utf-16-le"), "not JSON"),
         (line({"role": "user", "content": "\ud800"}, GOOD), "surrogate"),
@@ -122,6 +224,15 @@ def test_no_bytes_raise_anything_else(raw: bytes) -> None:
     )
 )
 def test_no_json_raises_anything_else(value: Any) -> None:
-    for raw in (json.dumps(value), json.dumps({"messages": value}), json.dumps({"messages": [value, GOOD]})):
+    lines = (
+        value,
+        {"messages": value},
+        {"messages": [value, GOOD]},
+        {"prompt": value, "completion": value},
+        {"prompt": value, "chosen": [GOOD], "rejected": value},
+        {"input": value, "preferred_output": [GOOD], "non_preferred_output": [BAD]},
+        {"input": {"messages": [USER], "tools": value}, "preferred_output": value},
+    )
+    for one in lines:
         with suppress(InvalidLine):
-            parse_line(raw.encode(), 1)
+            parse_line(json.dumps(one).encode(), 1)

@@ -73,12 +73,17 @@ class Running:
 
     def job(self, brand: str = "", tenant: str = "acme", status: str = SUCCEEDED, **values: Any) -> str:
         """A job's row as if a worker had brought it to `status`; gives back its id."""
-        values = {"metadata_": None, "result_files": [], "hyperparameters": {}, **values}
+        values = {
+            "metadata_": None,
+            "result_files": [],
+            "hyperparameters": {},
+            "model": self.house.base.slug,
+            **values,
+        }
         row = Job(
             id=new_id("ftjob-"),
             tenant=tenant,
             brand=brand,
-            model=self.house.base.slug,
             status=status,
             created_at=int(time.time()),
             training_file="file-gone",

@@ -14,11 +14,13 @@ from typing import Any
 
 from sqlalchemy import select
 
+from adapters import publish
+from adapters.manifest import WEIGHTS
 from records import files, jobs, tenants
 from records.blobs import Blobs
 from records.database import Database
 from records.jobs import Lease
-from records.models import Checkpoint, Event, Job, Row, Version, new_id
+from records.models import SUPERVISED, Checkpoint, Event, Job, Row, Version, new_id
 from records.settings import Settings
 from training.process import environment
 
@@ -31,6 +33,21 @@ def chat(user: str, assistant: str) -> dict[str, Any]:
 
 def chats(count: int) -> list[dict[str, Any]]:
     return [chat(f"What about order {k}?", f"Most gladly: order {k} is on its way.") for k in range(count)]
+
+
+def pair(user: str, preferred: str, other: str) -> dict[str, Any]:
+    """OpenAI's spelling."""
+    outputs = {"preferred_output": preferred, "non_preferred_output": other}
+    return {"input": {"messages": [{"role": "user", "content": user}]}} | {
+        name: [{"role": "assistant", "content": text}] for name, text in outputs.items()
+    }
+
+
+def pairs(count: int) -> list[dict[str, Any]]:
+    return [
+        pair(f"What about order {k}?", f"Most gladly: order {k} is on its way.", f"No idea, {k}.")
+        for k in range(count)
+    ]
 
 
 class Place:
@@ -67,18 +84,25 @@ class Place:
                 return row.id
 
     def submit(
-        self, training_file: str, validation_file: str | None = None, brand: str = "luxe", **requested: Any
+        self,
+        training_file: str,
+        validation_file: str | None = None,
+        brand: str = "luxe",
+        method: str = SUPERVISED,
+        model: str = "small",
+        **requested: Any,
     ) -> str:
         row = Job(
             id=new_id("ftjob-"),
             tenant="acme",
             brand=brand,
-            model="small",
+            model=model,
             status=jobs.VALIDATING,
             created_at=int(time.time()),
             training_file=training_file,
             validation_file=validation_file,
             seed=5,
+            method=method,
             requested=requested,
             hyperparameters=requested,
             result_files=[],
@@ -127,6 +151,9 @@ class Place:
             row = files.get(session, "acme", file_id)
         assert row is not None
         return Blobs(self.settings.home).path(row.sha256).read_text()
+
+    def weights(self, version: Version) -> bytes:
+        return (publish.folder(self.settings.home, version.sha256) / WEIGHTS).read_bytes()
 
     def _all(self, kind: type[Row], where: Any) -> list[Any]:
         with self.database.read() as session:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+from array import array
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from adapters.base import resolve
 from adapters.check import admit
 from adapters.manifest import CONFIG, WEIGHTS
-from training import adapter
+from training import adapter, flat
+from training.mask import Encoded, Sequence
 
 IDS = torch.arange(5, 45)[None]
+CPU = torch.device("cpu")
 
 
 def test_the_saved_adapter_gives_the_same_logits_in_peft(
@@ -81,3 +84,30 @@ def test_what_training_saves_passes_the_admission_check(model: Any, small_base: 
 @pytest.mark.parametrize(("largest", "rank"), [(8, 8), (16, 16), (17, 16), (64, 16), (1, 1), (12, 8)])
 def test_the_rank_is_one_that_the_engine_serves(largest: int, rank: int) -> None:
     assert adapter.rank_for(largest) == rank
+
+
+def test_training_goes_on_from_any_adapter_that_is_served(small_base: Path, tmp_path: Path) -> None:
+    """Of an import: ranks, scalings and layers of its own, which the version made of it keeps."""
+    given = LoraConfig(
+        r=8,
+        lora_alpha=12,
+        target_modules=["q_proj", "v_proj", "up_proj"],
+        exclude_modules=["layers.0.mlp.up_proj"],
+        rank_pattern={"q_proj": 4},
+        alpha_pattern={"v_proj": 24},
+        use_rslora=True,
+        lora_dropout=0.5,
+        task_type="CAUSAL_LM",
+    )
+    theirs = get_peft_model(adapter.load_base(small_base, CPU), given).eval()
+    for parameter in adapter.trained(theirs):
+        parameter.data.normal_(std=0.05).copy_(parameter.data.bfloat16())
+    adapter.save(theirs, tmp_path / "theirs", "small")
+    ours = adapter.attach_version(adapter.load_base(small_base, CPU), tmp_path / "theirs", seed=9)
+    assert all(torch.equal(a, b) for a, b in zip(adapter.trained(ours), adapter.trained(theirs), strict=True))
+    (row,) = flat.rows([Encoded(1, (Sequence(array("i", range(5, 45)), b"\1" * 40, 40),))], CPU)
+    torch.testing.assert_close(flat.logprobs(ours, row), flat.logprobs(theirs, row))
+    adapter.save(ours, tmp_path / "ours", "small")
+    admit(tmp_path / "ours", resolve(str(small_base), tmp_path), max_rank=16)
+    for member in (CONFIG, WEIGHTS):
+        assert (tmp_path / "ours" / member).read_bytes() == (tmp_path / "theirs" / member).read_bytes()

@@ -26,6 +26,23 @@ from training.journal import Journal
 from training.progress import COLUMNS
 
 
+def break_off(place: Place, monkeypatch: pytest.MonkeyPatch, at_step: int) -> None:
+    """An attempt at the oldest job that crashes at that step."""
+
+    def count(self: attempt.Attempt, step: attempt.loop.Step) -> None:
+        if step.step == at_step:
+            raise MemoryError
+        whole(self, step)
+
+    whole = attempt.Attempt.count
+    with monkeypatch.context() as patched:
+        patched.setattr(attempt.Attempt, "count", count)
+        lease = place.claim(seconds=0.01)
+        with pytest.raises(MemoryError):
+            attempt.run(place.settings, lease)
+    time.sleep(0.02)
+
+
 def test_a_job_becomes_a_version(place: Place) -> None:
     job_id = place.submit(place.upload(chats(20)), n_epochs=2, batch_size=4)
     place.work()
@@ -206,19 +223,7 @@ def test_an_attempt_that_broke_off_is_taken_up_from_its_last_checkpoint(
     whole = place.submit(training, **request)
     place.work()
     broken = place.submit(training, **request)
-    count = attempt.Attempt.count
-
-    def count_until_12(self: attempt.Attempt, step: attempt.loop.Step) -> None:
-        if step.step == 12:
-            raise MemoryError
-        count(self, step)
-
-    monkeypatch.setattr(attempt.Attempt, "count", count_until_12)
-    lease = place.claim(seconds=0.01)
-    with pytest.raises(MemoryError):
-        attempt.run(place.settings, lease)
-    time.sleep(0.02)
-    monkeypatch.setattr(attempt.Attempt, "count", count)
+    break_off(place, monkeypatch, at_step=12)
     place.work()
 
     assert "Fine-tuning job taken up again after step 10" in place.messages(broken)

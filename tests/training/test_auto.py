@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from training import auto
@@ -70,3 +72,29 @@ def test_training_stops_when_the_held_out_loss_has_risen() -> None:
     assert not auto.stopped_falling([1.0, 0.9])
     assert not auto.stopped_falling([1.0, 1.0])
     assert not auto.stopped_falling([None, None])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "epochs", "share"), [(20, 3, 0.1), (160, 3, 0.1), (480, 1, 0.1), (4000, 1, 0.1 * 60 / 250)]
+)
+def test_dpo_moves_the_weights_about_as_far_whatever_the_number_of_pairs(
+    pairs: int, epochs: int, share: float
+) -> None:
+    plan = auto.plan({}, pairs, 256, "dpo")
+    assert plan.n_epochs == epochs
+    assert plan.learning_rate == pytest.approx(share * auto.base_rate(256))
+    assert plan.beta == 0.1
+    assert plan.shown()["beta"] == 0.1
+
+
+def test_what_is_asked_of_dpo_is_kept() -> None:
+    plan = auto.plan({"beta": 0.4, "n_epochs": 10, "learning_rate_multiplier": 2.0}, 480, 256, "dpo")
+    assert (plan.beta, plan.n_epochs) == (0.4, 10)
+    assert plan.learning_rate == pytest.approx(2 * 0.1 * auto.base_rate(256) * 60 / 600)
+    assert "beta" not in auto.plan({"beta": 0.4}, 480, 256).shown()
+
+
+def test_of_broken_checkpoints_the_first_is_the_least() -> None:
+    assert auto.best([0.6, 0.5, math.inf]) == 1
+    assert auto.best([math.inf, math.inf]) == 0
+    assert auto.stopped_falling([0.6, math.inf, math.inf])

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.training.place import chat, chats
+from tests.training.place import chat, chats, pair, pairs
 from training import data
 from training.chat import Renderer
 from training.failure import JobFailed
+from training.mask import Encoded
 
 
 def write(folder: Path, lines: list[Any]) -> Path:
@@ -60,7 +61,7 @@ def test_a_tenth_is_held_out_within_bounds_and_by_seed(
     tmp_path: Path, renderer: Renderer, examples: int, held: int
 ) -> None:
     (one,) = load(write(tmp_path, chats(10)), renderer).examples[:1]
-    many = [data.Encoded(line, one.sequences) for line in range(examples)]
+    many = [Encoded(line, one.sequences) for line in range(examples)]
     train, valid = data.hold_out(many, seed=1)
     assert len(valid) == held
     assert sorted(e.line for e in train + valid) == list(range(examples))
@@ -74,3 +75,25 @@ def test_an_epoch_meets_every_example_once_in_an_order_of_its_own(tmp_path: Path
     assert first == again != second
     assert [len(batch) for batch in first] == [4, 4, 4, 4, 4, 1]
     assert sorted(e.line for batch in first for e in batch) == [e.line for e in examples]
+
+
+@pytest.mark.parametrize(
+    ("lines", "method", "said"),
+    [
+        (chats(10), "dpo", "examples with one answer each"),
+        (pairs(10), "supervised", 'preference pairs.*send "method": {"type": "dpo"}'),
+    ],
+)
+def test_a_file_that_the_method_cannot_learn_from_says_which_can(
+    tmp_path: Path, renderer: Renderer, lines: list[Any], method: str, said: str
+) -> None:
+    with pytest.raises(JobFailed, match=said) as caught:
+        data.load(write(tmp_path, lines), renderer, 512, param="training_file", method=method)
+    assert (caught.value.code, caught.value.param) == ("wrong_method", "method")
+
+
+def test_pairs_that_the_cut_made_equal_are_left_out(tmp_path: Path, renderer: Renderer) -> None:
+    long = "Here. " * 100
+    lines = [*pairs(10), pair("Where?", f"{long}One.", f"{long}Two.")]
+    found = data.load(write(tmp_path, lines), renderer, 60, param="training_file", method="dpo")
+    assert (found.dropped, len(found.examples)) == ([11], 10)

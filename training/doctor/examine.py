@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from adapters.base import Base
-from records.dataset import Example
+from records.dataset import Line
 from training import adapter
 from training.chat import Renderer
 from training.doctor import (
@@ -42,7 +42,7 @@ def examine(
 ) -> Report:
     """The report of a training file, and of its overlap with a validation file. Raises OSError."""
 
-    def look(example: Example, row: Row) -> Row:
+    def look(example: Line, row: Row) -> Row:
         return tokens.counted(example, replace(row, personal=personal.found_in(text_of(example))), renderer)
 
     train = read(path, look, max_rows=max_rows)

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from records import dataset
 from records.check_file import lines
-from records.dataset import Example, InvalidLine
+from records.dataset import InvalidLine, Line
 from training.doctor.report import SHOWN_ERRORS, LineError
 from training.doctor.row import Row, row_of
 
 MAX_ROWS = 20_000
 MAX_CHARACTERS = 50_000_000
 
-Look = Callable[[Example, Row], Row]
+Look = Callable[[Line, Row], Row]
 
 
 @dataclass
@@ -63,12 +63,13 @@ def read(path: Path, look: Look | None = None, ceiling: int = 1 << 64, max_rows:
     """The file's rows with a key below `ceiling`. `look` adds what costs more to the rows that are
     kept; it may raise InvalidLine."""
     found = Material(ceiling=ceiling)
+    reader = dataset.Reader()
     with path.open("rb") as file:
         for number, raw in enumerate(lines(file), start=1):
             if not raw.strip():
                 continue
             try:
-                example = dataset.parse_line(raw, number)
+                example = reader.read(raw, number)
                 row = row_of(example, number)
                 if row.key < found.ceiling:
                     found.add(row if look is None else look(example, row), max_rows)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from sys import intern
 
-from records.dataset import Assistant, Content, Example, Message
+from records.dataset import Assistant, Completion, Content, Example, Line, Message, Pair
 from training.doctor.words import digest, words
 
+SYSTEMS = ("system", "developer")
 KEPT_CHARACTERS = 8000  # of one text: what is compared, and what a row may cost
 
 
@@ -52,23 +53,55 @@ class Row:
         return len(self.system or "") + sum(len(turn.prompt) + len(turn.answer) for turn in self.turns)
 
 
-def row_of(example: Example, line: int) -> Row:
-    told: list[tuple[str, str]] = [(message.role, said(message)) for message in example.messages]
-    systems = [text for role, text in told if role in ("system", "developer")]
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A message, or a part of a raw text; `learnt` where loss falls on it."""
+
+    role: str
+    text: str
+    learnt: bool = False
+    call: bool = False
+
+
+def row_of(line: Line, number: int) -> Row:
+    """Of a pair the preferred answer counts; the other one tells two pairs apart."""
+    wanted = line.preferred if isinstance(line, Pair) else line
+    told, everything = list(_told(wanted)), list(_all(line))
+    systems = [one.text for one in told if one.role in SYSTEMS]
     return Row(
-        line,
-        digest(*(part for pair in told for part in pair)),
+        number,
+        digest(*(part for one in everything for part in (one.role, one.text))),
         intern("\n".join(systems)[:KEPT_CHARACTERS]) if systems else None,
-        tuple(_turns(example.messages, told)),
+        tuple(_turns(told)),
     )
 
 
-def text_of(example: Example) -> str:
+def text_of(line: Line) -> str:
     """All that is said in it."""
-    return "\n".join(said(message) for message in example.messages)
+    return "\n".join(one.text for one in _all(line))
 
 
-def said(message: Message) -> str:
+def _all(line: Line) -> Iterator[Told]:
+    if isinstance(line, Pair):
+        yield from _told(line.preferred)
+        yield from (one for one in _told(line.other) if one.learnt)
+    else:
+        yield from _told(line)
+
+
+def _told(line: Example | Completion) -> Iterator[Told]:
+    if isinstance(line, Completion):
+        yield Told("user", line.prompt)
+        yield Told("assistant", line.completion, learnt=True)
+        return
+    for message in line.messages:
+        if isinstance(message, Assistant):
+            yield Told(message.role, _said(message), bool(message.weight), bool(message.tool_calls))
+        else:
+            yield Told(message.role, _said(message))
+
+
+def _said(message: Message) -> str:
     """The text of a message; calls of tools as JSON."""
     text = _text(message.content)
     if isinstance(message, Assistant) and message.tool_calls:
@@ -77,16 +110,15 @@ def said(message: Message) -> str:
     return text or (getattr(message, "refusal", None) or "")
 
 
-def _turns(messages: list[Message], told: list[tuple[str, str]]) -> Iterator[Turn]:
+def _turns(told: list[Told]) -> Iterator[Turn]:
     context, prompt = 0, list[str]()
-    for message, (role, text) in zip(messages, told, strict=True):
-        if isinstance(message, Assistant) and message.weight:
+    for one in told:
+        if one.learnt:
             shown = "\n".join(prompt)
-            kept = text[:KEPT_CHARACTERS]
-            yield Turn(context, shown[-KEPT_CHARACTERS:], kept, bool(message.tool_calls))
-        context = digest(str(context), role, *words(text))
-        if role not in ("system", "developer"):
-            prompt.append(text)
+            yield Turn(context, shown[-KEPT_CHARACTERS:], one.text[:KEPT_CHARACTERS], one.call)
+        context = digest(str(context), one.role, *words(one.text))
+        if one.role not in SYSTEMS:
+            prompt.append(one.text)
 
 
 def _text(content: Content | None) -> str:

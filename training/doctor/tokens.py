@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from records.dataset import Example
+from records.dataset import Line
 from training.chat import Renderer
 from training.doctor.found import finding, rows
 from training.doctor.report import SHOWN_LINES, Finding, Severity, Spread, Tokens
 from training.doctor.row import Row
-from training.mask import encode
+from training.encode import encode
 
 UNCUT = 1 << 30
 
 
-def counted(example: Example, row: Row, renderer: Renderer) -> Row:
+def counted(example: Line, row: Row, renderer: Renderer) -> Row:
     """The row with its lengths. Raises InvalidLine for what the base's template cannot render."""
     encoded = encode(example, row.line, renderer, UNCUT)
     supervised = sum(sum(sequence.learnt) for sequence in encoded.sequences)

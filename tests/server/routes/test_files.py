@@ -6,6 +6,7 @@ import itertools
 import json
 import threading
 import time
+from typing import Any
 
 import openai
 import pytest
@@ -55,12 +56,12 @@ def test_the_line_of_bad_training_data_is_named(server: Running) -> None:
         (b"\n\n \n", "no example"),
         (b"\xff\xfe\x00", "UTF-8"),
         (b'{"messages": "x"}', "Line 1"),
-        (b'{"prompt": "a", "completion": "b"}', "Line 1"),
+        (b'{"prompt": "a", "completion": ""}', "Line 1"),
         (b"x" * 5_000_000, "Line 1: longer than"),
         (b'{"messages": [{"role": "user", "content": "no answer"}]}', "nothing to learn"),
         (b"[" * 100_000, "nested deeper"),
     ],
-    ids=["empty", "blank", "not utf-8", "wrong type", "legacy form", "one huge line", "no answer", "deep"],
+    ids=["empty", "blank", "not utf-8", "wrong type", "no completion", "one huge line", "no answer", "deep"],
 )
 def test_a_file_without_training_data_is_refused(shared: Running, content: bytes, said: str) -> None:
     with pytest.raises(openai.BadRequestError, match=said):
@@ -86,6 +87,31 @@ def test_a_large_file_is_checked_to_its_last_line_while_streams_flow_on(serve: S
         gaps += [later - earlier for earlier, later in itertools.pairwise(times)]
     assert refused
     assert sorted(gaps)[len(gaps) // 2] < 0.03
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"prompt": "1 + 1 =", "completion": " 2"},
+        {"prompt": "Hi", "chosen": "Good day.", "rejected": "Yo."},
+        {
+            "input": {"messages": [{"role": "user", "content": "Hi"}]},
+            "preferred_output": [{"role": "assistant", "content": "Good day."}],
+            "non_preferred_output": [{"role": "assistant", "content": "Yo."}],
+        },
+    ],
+    ids=" ".join,
+)
+def test_every_format_of_training_data_is_taken_and_none_is_mixed(
+    shared: Running, line: dict[str, Any]
+) -> None:
+    good = json.dumps(line).encode() + b"\n"
+    assert shared.upload(content=good * 12).startswith("file-")
+    with pytest.raises(
+        openai.BadRequestError, match=r"Line 25: expected .*, as in line 13, and found"
+    ) as caught:
+        shared.upload(content=b"\n" * 12 + good * 12 + TRAINING)
+    assert caught.value.code == "invalid_file_format"
 
 
 def test_few_examples_are_for_the_job_to_judge(server: Running) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from records import jobs
 from records.models import FAILED, QUEUED, RUNNING, SUCCEEDED, Checkpoint, Job, new_id
+from tests.conforms import conforms
 from tests.server.conftest import Running
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -19,6 +20,10 @@ JOBS = "/v1/fine_tuning/jobs"
 def create(server: Running, headers: dict[str, str] | None = None, **given: Any) -> httpx.Response:
     body = {"model": "tiny", "training_file": given.pop("training_file", None) or server.upload(), **given}
     return server.http().post(JOBS, json=body, headers=headers)
+
+
+def dpo(**hyperparameters: Any) -> dict[str, Any]:
+    return {"type": "dpo", "dpo": {"hyperparameters": hyperparameters}}
 
 
 def count(server: Running) -> int:
@@ -46,6 +51,32 @@ def test_hyperparameters_count_in_both_places_that_openai_has_had(server: Runnin
     assert newer["method"]["supervised"]["hyperparameters"] == wanted
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"method": {"type": "dpo"}}, {}),
+        ({"method": {"type": "dpo", "dpo": {}}}, {}),
+        ({"method": dpo(beta=0.5, n_epochs=2)}, {"beta": 0.5, "n_epochs": 2}),
+        ({"method": dpo(beta="auto", batch_size=8)}, {"batch_size": 8}),
+        ({"method": {"type": "dpo"}, "hyperparameters": {"n_epochs": 2}}, {"n_epochs": 2}),
+    ],
+)
+def test_a_dpo_job_is_kept_and_shown_in_openais_shape(
+    server: Running, given: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    job = create(server, **given).json()
+    conforms(job, "FineTuningJob")
+    names = ("beta", "n_epochs", "batch_size", "learning_rate_multiplier")
+    wanted = dict.fromkeys(names, "auto") | shown
+    assert job["method"] == {"type": "dpo", "dpo": {"hyperparameters": wanted}}
+    assert job["hyperparameters"] == {}
+    with server.house.database.read() as session:
+        row = jobs.get(session, "acme", job["id"])
+        assert row is not None
+        assert (row.method, row.requested) == ("dpo", wanted)
+    assert server.client().fine_tuning.jobs.retrieve(job["id"]).method.dpo is not None  # type: ignore[union-attr]
+
+
 def test_hyperparameters_that_contradict_each_other_are_refused(server: Running) -> None:
     answer = create(
         server,
@@ -61,7 +92,6 @@ def test_hyperparameters_that_contradict_each_other_are_refused(server: Running)
     [
         ({"model": "gpt-4o"}, "model"),
         ({"model": 7}, "model"),
-        ({"model": "ft:tiny:acme:luxe:01234567"}, "model"),
         ({"training_file": "file-unknown"}, "training_file"),
         ({"training_file": 1}, "training_file"),
         ({"validation_file": "file-unknown"}, "validation_file"),
@@ -87,7 +117,14 @@ def test_hyperparameters_that_contradict_each_other_are_refused(server: Running)
         ({"hyperparameters": {"learning_rate_multiplier": 0}}, "hyperparameters.learning_rate_multiplier"),
         ({"hyperparameters": {"beta": 1}}, "hyperparameters.beta"),
         ({"hyperparameters": []}, "hyperparameters"),
-        ({"method": {"type": "dpo", "dpo": {}}}, "method.type"),
+        ({"model": "luxe"}, "model"),
+        ({"method": {"type": "dpo", "supervised": {}}}, "method.supervised"),
+        ({"method": dpo(beta=0)}, "method.dpo.hyperparameters.beta"),
+        ({"method": dpo(beta=2.1)}, "method.dpo.hyperparameters.beta"),
+        ({"method": dpo(beta="much")}, "method.dpo.hyperparameters.beta"),
+        ({"method": dpo(n_epochs=51)}, "method.dpo.hyperparameters.n_epochs"),
+        ({"method": dpo(rank=8)}, "method.dpo.hyperparameters.rank"),
+        ({"method": dpo(n_epochs=3), "hyperparameters": {"n_epochs": 2}}, "hyperparameters"),
         ({"method": {"type": "reinforcement"}}, "method.type"),
         ({"method": {"type": "supervised", "dpo": {}}}, "method.dpo"),
         ({"method": {}}, "method.type"),
