@@ -21,7 +21,7 @@ from adapters.content import MEMBERS, content_digest
 from adapters.manifest import FILE, Manifest
 from adapters.reference import Reference
 from records.blobs import sync_folder
-from records.models import ACTIVE, Job, Version
+from records.models import UNFINISHED, Job, Version
 
 
 class NameTaken(ValueError):
@@ -112,11 +112,11 @@ def record(
 def unused(session: Session, before: int) -> Sequence[str]:
     """Content addresses of versions that were all deleted before that time, whose job is at its end.
 
-    A running job may still publish a checkpoint's folder under a second name.
+    An unfinished job may still publish a checkpoint's folder under a second name.
     """
     kept = select(Version.sha256).where(or_(Version.deleted_at.is_(None), Version.deleted_at >= before))
-    running = select(Job.id).where(Job.status.in_(ACTIVE))
+    unfinished = select(Job.id).where(Job.status.in_(UNFINISHED))
     gone = select(Version.sha256).where(
-        Version.sha256.not_in(kept), or_(Version.job_id.is_(None), Version.job_id.not_in(running))
+        Version.sha256.not_in(kept), or_(Version.job_id.is_(None), Version.job_id.not_in(unfinished))
     )
     return session.scalars(gone.distinct()).all()
