@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +21,17 @@ from adapters.base import Base, BaseNotFound, resolve
 from adapters.manifest import Manifest
 from adapters.refused import Code, Refused
 from records.database import Database
-from records.jobs import RUNNING, Lease
+from records.jobs import RUNNING, Lease, LeaseLost
 from records.models import Job
 from records.settings import Settings
 from training import adapter, auto, flat, loop, proof
+from training.bounds import Clock, Need, out_of_time
 from training.chat import Renderer
 from training.checkpoint import Folder, Saved, State
 from training.failure import UNREADABLE, JobFailed, unsupported_base
 from training.inputs import Inputs, validate
 from training.journal import Journal
+from training.process import STOPPED, asked_to_stop
 from training.progress import Progress, results
 
 
@@ -99,12 +102,20 @@ class Attempt:
     folder: Folder
 
     def begin(self) -> None:
-        """Start from the last checkpoint, if there is one, and mark the job as running."""
+        """Start from the last state, if there is one, and mark the job as running.
+
+        Raises JobFailed when there is no room for what it will write.
+        """
         shown: dict[str, Any] = {"status": RUNNING, "hyperparameters": self.plan.shown()}
         found = self.folder.load(self.base.weights_sha256)
         self.state = found or State(self.base.weights_sha256)
+        self.folder.tidy()
+        self.clock = Clock(self.settings, self.state.seconds)
         if found is None:
-            again = " again from the beginning" if self.job.status == RUNNING else ""
+            trained = sum(parameter.numel() for parameter in adapter.trained(self.model))
+            Need.of(self.plan, trained).check(self.settings)
+            ran = RUNNING in (self.job.status, self.job.paused_from)
+            again = " again from the beginning" if ran else ""
             self.journal.say(f"Fine-tuning job started{again}", **shown)
             return
         adapter.restore(self.model, found.adapter)
@@ -112,29 +123,53 @@ class Attempt:
         torch.set_rng_state(found.generator)
         for saved in found.saved:
             self.journal.checkpoint(saved)
-        self.journal.say(f"Fine-tuning job taken up again after step {found.step}", level="warn", **shown)
+        level = "warn" if self.job.status == RUNNING else "info"  # a paused one was queued in between
+        self.journal.say(f"Fine-tuning job taken up again after step {found.step}", level=level, **shown)
 
     def train(self) -> None:
-        """The steps that are left; a checkpoint after each epoch. Raises JobFailed when it diverges."""
+        """The steps that are left; a checkpoint after each epoch. Raises JobFailed when it diverges.
+
+        Its last step is on disk when a pause stops it (LeaseLost), or SIGTERM does (SystemExit).
+        """
         if self.is_done():
             return
         progress = Progress(self.journal)
-        for step in loop.steps(
+        steps = loop.steps(
             self.model, self.optimizer, self.plan, self.inputs.train, self.inputs.valid,
             seed=self.job.seed, done=self.state.step,
-        ):  # fmt: skip
-            self.count(step)
-            progress.tell(step)
-            if step.ends_epoch:
-                self.checkpoint()
+        )  # fmt: skip
+        with asked_to_stop() as is_asked:
+            for step in steps:
+                self.count(step)
+                try:
+                    progress.tell(step)
+                except LeaseLost:
+                    self.keep()
+                    raise
+                if step.ends_epoch:
+                    self.checkpoint()
+                elif is_asked() or self.clock.is_due():
+                    self.keep()
                 if self.is_done():
                     return
+                if is_asked():
+                    sys.exit(STOPPED)
 
     def is_done(self) -> bool:
-        """Whether the plan is carried out, or the held-out loss tells to stop."""
-        return self.state.step >= self.plan.total_steps or (
-            self.plan.stops_early and auto.stopped_falling(self.state.held_out_losses)
-        )
+        """Whether the plan is carried out, the held-out loss tells to stop, or the time is over."""
+        stops = self.plan.stops_early and auto.stopped_falling(self.state.held_out_losses)
+        return stops or self.state.step >= self.plan.total_steps or self.clock.is_over()
+
+    def keep(self) -> None:
+        """Put on disk what the next attempt goes on from; nothing when another one has the job by now."""
+        if not self.journal.is_in_hand(self.job.lease_owner):
+            return
+        with self.clock.keeping():
+            state = self.state
+            state.seconds = self.clock.seconds
+            state.adapter, state.optimizer = adapter.weights(self.model), self.optimizer.state_dict()
+            state.generator = torch.get_rng_state()
+            self.folder.save(state)
 
     def count(self, step: loop.Step) -> None:
         """Enter a step into the state. Raises JobFailed when one of its losses is no number."""
@@ -160,9 +195,7 @@ class Attempt:
             self.admit(draft)
             sha256 = publish.store(self.settings.home, draft, manifest)
         state.saved.append(Saved(state.step, sha256, manifest.model_dump(mode="json"), metrics, self.proof()))
-        state.adapter, state.optimizer = adapter.weights(self.model), self.optimizer.state_dict()
-        state.generator = torch.get_rng_state()
-        self.folder.save(state)
+        self.keep()
         self.journal.checkpoint(state.saved[-1])
 
     def admit(self, draft: Path) -> None:
@@ -180,14 +213,20 @@ class Attempt:
         return found.model_dump() if found else None
 
     def publish(self) -> None:
-        """The best checkpoint becomes the job's version; the end of the job."""
-        losses = self.state.held_out_losses
-        best = self.state.saved[auto.best(losses)]
-        if self.state.step < self.plan.total_steps:
-            self.journal.say(f"The held-out loss no longer fell, so training ended at step {self.state.step}")
-        if best is not self.state.saved[-1]:
-            self.journal.say(f"Publishing the checkpoint of step {best.step}: its held-out loss is lowest")
-        self.journal.succeed(best, results(self.state.rows), self.settings.home, self.state.tokens)
+        """The best checkpoint becomes the job's version; the end of the job. Raises JobFailed when the time
+        was over before the first."""
+        state, said = self.state, []
+        if not state.saved:
+            raise out_of_time(self.settings, state.step, self.plan.steps_per_epoch)
+        best = state.saved[auto.best(state.held_out_losses)]
+        if state.step < self.plan.total_steps:
+            why = "The job's time is over" if self.clock.is_over() else "The held-out loss no longer fell"
+            said.append(f"{why}, so training ended at step {state.step}")
+        if best is not state.saved[-1]:
+            said.append(f"Publishing the checkpoint of step {best.step}: its held-out loss is lowest")
+        elif best.step < state.step:
+            said.append(f"Publishing the checkpoint of step {best.step}, the last one")
+        self.journal.succeed(best, results(state.rows), self.settings.home, state.tokens, said)
 
     def manifest(self, metrics: dict[str, float | int]) -> Manifest:
         """What training says to serving about the adapter as it is now."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from records.blobs import Blobs
 from records.dataset import MIN_EXAMPLES
-from records.jobs import QUEUED, VALIDATING
+from records.jobs import QUEUED, VALIDATING, say
 from records.models import Job
 from training.auto import chooses_epochs
 from training.chat import Renderer
@@ -53,11 +53,13 @@ def validate(journal: Journal, job: Job, home: Path, renderer: Renderer, longest
         # Examples are held back only where they decide something: when to stop.
         train, valid = training.examples, []
     if first:
-        for report in filter(None, reports):
-            journal.say(report, level="warn")
         tokens = sum(example.tokens for example in train)
-        journal.say("Files validated, moving job to queued state", status=QUEUED)
-        journal.say(f"{len(train)} examples to train on ({tokens} tokens an epoch), {len(valid)} held out")
+        with journal.write(status=QUEUED) as (session, _):  # one transaction: a kill loses none, doubles none
+            for report in filter(None, reports):
+                say(session, job.id, report, level="warn")
+            say(session, job.id, "Files validated, moving job to queued state")
+            held_out = f"{len(valid)} held out"
+            say(session, job.id, f"{len(train)} examples to train on ({tokens} tokens an epoch), {held_out}")
     return Inputs(train, valid, training_sha256, validation_sha256)
 
 

@@ -1,13 +1,13 @@
 """All that a running job writes to the rows: each method is one transaction that opens with the fence.
 
-A method raises LeaseLost when the job was cancelled or another worker has it; then nothing was written.
-Called by attempt.py, inputs.py and progress.py.
+A method raises LeaseLost when the job was cancelled or paused, or another worker has it; then it wrote
+nothing. Called by attempt.py, inputs.py and progress.py.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,11 @@ class Journal:
             raise JobFailed("file_not_found", f"File {file_id} is gone; upload it again.", param)
         return row.sha256
 
+    def is_in_hand(self, owner: str | None) -> bool:
+        """Whether that worker still has the job; a paused one until its process has ended."""
+        with self.database.read() as session:
+            return jobs.is_in_hand(session, self.lease.job_id, owner)
+
     def highest_step_told(self) -> int:
         """Step of the newest metrics event; after a resume these steps are not told twice."""
         with self.database.read() as session:
@@ -91,8 +96,9 @@ class Journal:
             )
             jobs.say(session, job.id, f"{CHECKPOINTED} {saved.step}", data={"model": version.name})
 
-    def succeed(self, saved: Saved, results: bytes, home: Path, tokens: int) -> str:
-        """The version, its brand's change, the results file and the end of the job, all or nothing.
+    def succeed(self, saved: Saved, results: bytes, home: Path, tokens: int, said: Sequence[str] = ()) -> str:
+        """What is `said`, the version, its brand's change, the results file and the end of the job, all or
+        nothing.
 
         Gives the version's name.
         """
@@ -107,6 +113,8 @@ class Journal:
                     filename="step_metrics.csv", purpose="fine-tune-results",
                 )  # fmt: skip
                 blobs.place(draft, sha256)
+                for message in said:
+                    jobs.say(session, job.id, message)
                 jobs.say(session, job.id, f"New fine-tuned model created: {version.name}")
                 brand = rollout.arrived(session, version, By(f"job:{job.id}"))
                 if brand is not None and brand.paused:

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from adapters.base import resolve
 from records import files, jobs, tenants
 from records.blobs import Blobs
 from records.database import Database
@@ -43,6 +44,10 @@ class Place:
         self.workers: list[subprocess.Popen[bytes]] = []
         with self.database.write() as session:
             tenants.create(session, "acme")
+
+    @property
+    def base_sha256(self) -> str:
+        return resolve(self.settings.base, self.settings.home).weights_sha256
 
     def close(self) -> None:
         for process in self.workers:
