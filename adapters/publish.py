@@ -21,7 +21,7 @@ from adapters.content import MEMBERS, content_digest
 from adapters.manifest import FILE, Manifest
 from adapters.reference import Reference
 from records.blobs import sync_folder
-from records.models import ACTIVE, Job, Version
+from records.models import UNFINISHED, Job, Version
 
 
 class NameTaken(ValueError):
@@ -112,15 +112,15 @@ def record(
 def unused(session: Session, before: int) -> Sequence[str]:
     """Content addresses of versions that were all deleted before that time, whose job is at its end.
 
-    A running job may still publish a checkpoint's folder under a second name, and one that goes on from a
+    An unfinished job may still publish a checkpoint's folder under a second name, and one that goes on from a
     version reads its folder at each attempt.
     """
-    begun_from = Version.name.in_(select(Job.model).where(Job.status.in_(ACTIVE)))
+    begun_from = Version.name.in_(select(Job.model).where(Job.status.in_(UNFINISHED)))
     kept = select(Version.sha256).where(
         or_(Version.deleted_at.is_(None), Version.deleted_at >= before, begun_from)
     )
-    running = select(Job.id).where(Job.status.in_(ACTIVE))
+    unfinished = select(Job.id).where(Job.status.in_(UNFINISHED))
     gone = select(Version.sha256).where(
-        Version.sha256.not_in(kept), or_(Version.job_id.is_(None), Version.job_id.not_in(running))
+        Version.sha256.not_in(kept), or_(Version.job_id.is_(None), Version.job_id.not_in(unfinished))
     )
     return session.scalars(gone.distinct()).all()

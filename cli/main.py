@@ -12,6 +12,7 @@ from cli import options
 from cli.adapters import adapters
 from cli.brands import brands
 from cli.data import data
+from cli.jobs import jobs
 from cli.options import Base, Home, Host, Port
 from cli.tenants import tenants
 from records.disk import is_full
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.add_typer(adapters, name="adapters", help="Check and import LoRA adapters.")
 app.add_typer(brands, name="brands", help="What brands mean: promote, roll back, retire, canary, shadow.")
 app.add_typer(data, name="data", help="Check training data, and split it.")
+app.add_typer(jobs, name="jobs", help="Fine-tuning jobs: list, follow, pause, resume, cancel.")
 app.add_typer(tenants, name="tenants", help="Tenants and their API keys.")
 
 

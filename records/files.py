@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
-from records.models import ACTIVE, File, Job, new_id
+from records.models import UNFINISHED, File, Job, new_id
 
 
 def add(
@@ -56,7 +56,7 @@ def expired(session: Session, now: int) -> Sequence[File]:
 def needed_by(session: Session, row: File) -> str | None:
     """The id of an unfinished job that trains or validates on the file, or None."""
     uses = or_(Job.training_file == row.id, Job.validation_file == row.id)
-    return session.scalar(select(Job.id).where(Job.status.in_(ACTIVE), uses).limit(1))
+    return session.scalar(select(Job.id).where(Job.status.in_(UNFINISHED), uses).limit(1))
 
 
 def remove(session: Session, row: File) -> bool:
@@ -72,7 +72,7 @@ def unnamed(session: Session, digests: Sequence[str]) -> set[str]:
 
 
 def _needed() -> ColumnElement[str]:
-    unfinished = Job.status.in_(ACTIVE)
+    unfinished = Job.status.in_(UNFINISHED)
     train = select(Job.training_file).where(unfinished)
     validate = select(Job.validation_file).where(unfinished, Job.validation_file.is_not(None))
     return train.union(validate)  # type: ignore[return-value]

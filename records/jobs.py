@@ -8,19 +8,22 @@ fence is still the newest, in the same transaction: a worker that slept through 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from records.models import (
     ACTIVE,
     CANCELLED,
     FAILED,
+    PAUSED,
     QUEUED,
     RUNNING,
     SUCCEEDED,
+    UNFINISHED,
     VALIDATING,
     Event,
     Job,
@@ -29,12 +32,20 @@ from records.models import (
 
 
 class LeaseLost(RuntimeError):
-    """Another worker owns the job now, or it was cancelled: stop at once and write nothing."""
+    """Another worker owns the job now, or it was cancelled or paused: stop and write no rows."""
+
+
+class ChangeRefused(ValueError):
+    """The job's status does not allow what was asked; `code` is for programs, `str()` for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work on one job: valid while `fence` is the newest and the job is not at its end."""
+    """The right to work on one job: valid while `fence` is the newest and the job not at its end."""
 
     job_id: str
     fence: int
@@ -46,7 +57,7 @@ def get(session: Session, tenant: str, job_id: str) -> Job | None:
 
 def going_on_from(session: Session, version: str) -> str | None:
     """The id of an unfinished job that trains on from the version of that name, or None."""
-    return session.scalar(select(Job.id).where(Job.status.in_(ACTIVE), Job.model == version).limit(1))
+    return session.scalar(select(Job.id).where(Job.status.in_(UNFINISHED), Job.model == version).limit(1))
 
 
 def add(session: Session, job: Job) -> None:
@@ -152,22 +163,86 @@ def finish(session: Session, lease: Lease, status: str, message: str, **values: 
 def cancel(session: Session, tenant: str, job_id: str) -> Job | None:
     """Cancel a job that is not at its end; its worker finds out at its next write. None: no such job.
 
-    A job that already ended is returned as it is: the caller sees that its status is not CANCELLED.
+    A cancelled one is returned as it is. Raises ChangeRefused for another end.
     """
+    row = _change(
+        session, tenant, job_id, UNFINISHED, "Fine-tuning job cancelled by request.",
+        status=CANCELLED, finished_at=int(time.time()), lease_until=None, lease_owner=None,
+    )  # fmt: skip
+    if row is not None and row.status != CANCELLED:
+        said = f"The job {job_id} has ended (status: {row.status}); only an unfinished job can be cancelled."
+        raise ChangeRefused("job_not_cancellable", said)
+    return row
+
+
+def pause(session: Session, tenant: str, job_id: str) -> Job | None:
+    """Take a job out of the queue until `resume`. None: no such job.
+
+    Its worker can write no rows from here on. Its name stays on the job until its process has put on disk
+    how far it came (`let_go`), or its lease is over: before that nobody claims it, resumed or not.
+    A paused one is returned as it is. Raises ChangeRefused for one that has ended.
+    """
+    row = _change(
+        session, tenant, job_id, ACTIVE, "Fine-tuning job paused by request.",
+        status=PAUSED, paused_from=Job.status, fence=Job.fence + 1,
+        lease_until=case((Job.lease_owner.is_not(None), Job.lease_until)),  # not the wait after a crash
+    )  # fmt: skip
+    if row is not None and row.status != PAUSED:
+        said = f"The job {job_id} has ended (status: {row.status}); only an unfinished job can be paused."
+        raise ChangeRefused("job_not_pausable", said)
+    return row
+
+
+def resume(session: Session, tenant: str, job_id: str) -> Job | None:
+    """Put a paused job back into the queue, with all its attempts. None: no such job.
+
+    One that was resumed before is returned as it is. Raises ChangeRefused for any other.
+    """
+    row = _change(
+        session, tenant, job_id, (PAUSED,), "Fine-tuning job resumed by request.",
+        status=case((Job.paused_from == VALIDATING, VALIDATING), else_=QUEUED), attempts=0,
+    )  # fmt: skip
+    if row is not None and (row.status not in ACTIVE or row.paused_from is None):
+        said = f"The job {job_id} is not paused (status: {row.status}); only a paused job can be resumed."
+        raise ChangeRefused("job_not_resumable", said)
+    return row
+
+
+def _change(
+    session: Session, tenant: str, job_id: str, of: Sequence[str], said: str, **values: Any
+) -> Job | None:
+    """Change a job whose status is one of `of`, and say so; gives back the job, changed or not: what is
+    already so is no error, as the first answer may have been lost."""
     changed = session.execute(
         update(Job)
-        .where(Job.id == job_id, Job.tenant == tenant, Job.status.in_(ACTIVE))
-        .values(status=CANCELLED, finished_at=int(time.time()), lease_until=None, lease_owner=None)
+        .where(Job.id == job_id, Job.tenant == tenant, Job.status.in_(of))
+        .values(estimated_finish=None, **values)
         .execution_options(synchronize_session=False)
     )
     if changed.rowcount == 1:  # type: ignore[attr-defined]
-        say(session, job_id, "Fine-tuning job cancelled by request.")
+        say(session, job_id, said)
     mine = select(Job).where(Job.id == job_id, Job.tenant == tenant)
     return session.scalar(mine.execution_options(populate_existing=True))
 
 
+def is_in_hand(session: Session, job_id: str, owner: str | None) -> bool:
+    """Whether that worker has the job: by its lease, or because a pause waits for its process to end."""
+    holder = session.scalar(select(Job.lease_owner).where(Job.id == job_id))
+    return holder is not None and holder == owner
+
+
+def let_go(session: Session, job_id: str, owner: str) -> None:
+    """The worker's process has ended: whoever claims the job next need not wait."""
+    session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.lease_owner == owner)
+        .values(lease_until=None, lease_owner=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
 __all__ = [
-    "ACTIVE", "CANCELLED", "FAILED", "QUEUED", "RUNNING", "SUCCEEDED", "VALIDATING",
-    "Lease", "LeaseLost", "add", "cancel", "claim", "finish", "get", "going_on_from", "held", "renew",
-    "say",
+    "ACTIVE", "CANCELLED", "FAILED", "PAUSED", "QUEUED", "RUNNING", "SUCCEEDED", "VALIDATING",
+    "ChangeRefused", "Lease", "LeaseLost", "add", "cancel", "claim", "finish", "get", "going_on_from", "held",
+    "is_in_hand", "let_go", "pause", "renew", "resume", "say",
 ]  # fmt: skip

@@ -11,9 +11,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 # SQLite only numbers a column by itself when its type is exactly INTEGER.
 Serial = BigInteger().with_variant(Integer, "sqlite")
 
-VALIDATING, QUEUED, RUNNING = "validating_files", "queued", "running"
+VALIDATING, QUEUED, RUNNING, PAUSED = "validating_files", "queued", "running", "paused"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
-ACTIVE = (VALIDATING, QUEUED, RUNNING)
+ACTIVE = (VALIDATING, QUEUED, RUNNING)  # what a worker may claim
+UNFINISHED = (*ACTIVE, PAUSED)
 TERMINAL = (SUCCEEDED, FAILED, CANCELLED)
 SUPERVISED, DPO = METHODS = ("supervised", "dpo")
 
@@ -70,6 +71,7 @@ class Job(Row):
     brand: Mapped[str] = mapped_column(String(64))
     model: Mapped[str] = mapped_column(String(256))
     status: Mapped[str] = mapped_column(String(20), index=True)
+    paused_from: Mapped[str | None] = mapped_column(String(20))  # the status before the last pause
     created_at: Mapped[int]
     finished_at: Mapped[int | None]
     estimated_finish: Mapped[int | None]

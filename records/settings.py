@@ -78,6 +78,13 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1, description="Largest JSON request body, in bytes.")
     lease_seconds: float = Field(30.0, gt=0, description="A worker silent for this long loses its job.")
     job_attempts: int = Field(5, ge=1, description="Attempts at a job before it fails for good.")
+    job_state_seconds: float = Field(
+        60.0, ge=0, description="A job's state is put on disk this often, besides after each epoch."
+    )
+    job_max_seconds: float | None = Field(
+        None, gt=0, description="Training time of a job; then its best checkpoint is published."
+    )
+    job_max_bytes: int | None = Field(None, ge=1, description="Most that a job may write to disk, in bytes.")
     training_threads: int = Field(0, ge=0, description="CPU threads of a job; 0 leaves torch's default.")
 
     @classmethod

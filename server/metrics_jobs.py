@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
 from records.database import Database
-from records.models import ACTIVE, RUNNING, TERMINAL, Event, Job
+from records.models import RUNNING, TERMINAL, UNFINISHED, Event, Job
 
 MOST_JOBS = 32  # running jobs with series of their own
 Data = Mapping[str, Any]
@@ -50,7 +50,7 @@ class JobCollector(Collector):
             )
             said = session.execute(select(Event.job_id, Event.data).where(Event.seq.in_(newest))).all()
         jobs = GaugeMetricFamily("chorus_jobs", "Fine-tuning jobs by status.", labels=["status"])
-        for status in (*ACTIVE, *TERMINAL):
+        for status in (*UNFINISHED, *TERMINAL):
             jobs.add_metric([status], counts.get(status, 0))
         yield jobs
         for name, (text, value) in GAUGES.items():

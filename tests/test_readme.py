@@ -111,9 +111,8 @@ def test_the_python_snippet_runs_as_it_is_printed(live_server: LiveServer, tmp_p
 def test_every_command_that_it_shows_has_these_options() -> None:
     for line in re.findall(r"^\.venv/bin/chorus (.*?)(?:\s+#.*)?$", README, re.MULTILINE):
         words = line.split()
-        command = words[
-            : 2 if words[0] in ("adapters", "brands", "data", "tenants") else 1
-        ]  # groups of commands
+        groups = ("adapters", "brands", "data", "jobs", "tenants")
+        command = words[: 2 if words[0] in groups else 1]
         shown = subprocess.run(
             [sys.executable, "-m", "cli.main", *command, "--help"], capture_output=True, text=True, check=True
         ).stdout

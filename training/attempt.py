@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,11 @@ from adapters.base import Base, BaseNotFound, resolve
 from adapters.manifest import Manifest
 from adapters.refused import Code, Refused
 from records.database import Database
-from records.jobs import RUNNING, Lease
+from records.jobs import RUNNING, Lease, LeaseLost
 from records.models import Job
 from records.settings import Settings
-from training import adapter, auto, dpo, flat, loop, parent, proof
+from training import adapter, auto, dpo, flat, loop, outcome, parent, proof
+from training.bounds import Clock, Need
 from training.chat import Renderer
 from training.checkpoint import Folder, Saved, State
 from training.encode import wanted
@@ -32,12 +34,8 @@ from training.inputs import Inputs, validate
 from training.journal import Journal
 from training.objective import SUPERVISED, Objective, evaluate
 from training.parent import Parent
+from training.process import STOPPED, asked_to_stop
 from training.progress import Progress, results
-
-BROKEN = (
-    "The model has come to guess the held-out preferred answers worse than before training: try it before "
-    "you use it. Lower learning_rate_multiplier or n_epochs, or raise beta."
-)
 
 
 def run(settings: Settings, lease: Lease) -> None:
@@ -112,14 +110,22 @@ class Attempt:
     folder: Folder
 
     def begin(self) -> None:
-        """Start from the last checkpoint, if there is one, and mark the job as running."""
+        """Start from the last state, if there is one, and mark the job as running.
+
+        Raises JobFailed when there is no room for what it will write.
+        """
         shown: dict[str, Any] = {"status": RUNNING, "hyperparameters": self.plan.shown()}
         found = self.folder.load(self.base.weights_sha256)
         self.state = found or State(self.base.weights_sha256)
         if isinstance(self.objective, dpo.Dpo):
             self.inputs = dpo.refer(self.objective, self.model, self.inputs, self.state, self.plan.batch_size)
+        self.folder.tidy()
+        self.clock = Clock(self.settings, self.state.seconds)
         if found is None:
-            again = " again from the beginning" if self.job.status == RUNNING else ""
+            trained = sum(parameter.numel() for parameter in adapter.trained(self.model))
+            Need.of(self.plan, trained).check(self.settings)
+            ran = RUNNING in (self.job.status, self.job.paused_from)
+            again = " again from the beginning" if ran else ""
             self.journal.say(f"Fine-tuning job started{again}", **shown)
             return
         adapter.restore(self.model, found.adapter)
@@ -127,29 +133,53 @@ class Attempt:
         torch.set_rng_state(found.generator)
         for saved in found.saved:
             self.journal.checkpoint(saved)
-        self.journal.say(f"Fine-tuning job taken up again after step {found.step}", level="warn", **shown)
+        level = "warn" if self.job.status == RUNNING else "info"  # a paused one was queued in between
+        self.journal.say(f"Fine-tuning job taken up again after step {found.step}", level=level, **shown)
 
     def train(self) -> None:
-        """The steps that are left; a checkpoint after each epoch. Raises JobFailed when it diverges."""
+        """The steps that are left; a checkpoint after each epoch. Raises JobFailed when it diverges.
+
+        Its last step is on disk when a pause stops it (LeaseLost), or SIGTERM does (SystemExit).
+        """
         if self.is_done():
             return
         progress = Progress(self.journal)
-        for step in loop.steps(
+        steps = loop.steps(
             self.model, self.optimizer, self.plan, self.inputs.train, self.inputs.valid,
             objective=self.objective, seed=self.job.seed, done=self.state.step,
-        ):  # fmt: skip
-            self.count(step)
-            progress.tell(step)
-            if step.ends_epoch:
-                self.checkpoint()
+        )  # fmt: skip
+        with asked_to_stop() as is_asked:
+            for step in steps:
+                self.count(step)
+                try:
+                    progress.tell(step)
+                except LeaseLost:
+                    self.keep()
+                    raise
+                if step.ends_epoch:
+                    self.checkpoint()
+                elif is_asked() or self.clock.is_due():
+                    self.keep()
                 if self.is_done():
                     return
+                if is_asked():
+                    sys.exit(STOPPED)
 
     def is_done(self) -> bool:
-        """Whether the plan is carried out, or the held-out loss tells to stop."""
-        return self.state.step >= self.plan.total_steps or (
-            self.plan.stops_early and auto.stopped_falling(self.state.held_out_losses)
-        )
+        """Whether the plan is carried out, the held-out loss tells to stop, or the time is over."""
+        stops = self.plan.stops_early and auto.stopped_falling(self.state.held_out_losses)
+        return stops or self.state.step >= self.plan.total_steps or self.clock.is_over()
+
+    def keep(self) -> None:
+        """Put on disk what the next attempt goes on from; nothing when another one has the job by now."""
+        if not self.journal.is_in_hand(self.job.lease_owner):
+            return
+        with self.clock.keeping():
+            state = self.state
+            state.seconds = self.clock.seconds
+            state.adapter, state.optimizer = adapter.weights(self.model), self.optimizer.state_dict()
+            state.generator = torch.get_rng_state()
+            self.folder.save(state)
 
     def count(self, step: loop.Step) -> None:
         """Enter a step into the state. Raises JobFailed when one of its losses is no number."""
@@ -175,9 +205,7 @@ class Attempt:
             self.admit(draft)
             sha256 = publish.store(self.settings.home, draft, manifest)
         state.saved.append(Saved(state.step, sha256, manifest.model_dump(mode="json"), metrics, self.proof()))
-        state.adapter, state.optimizer = adapter.weights(self.model), self.optimizer.state_dict()
-        state.generator = torch.get_rng_state()
-        self.folder.save(state)
+        self.keep()
         self.journal.checkpoint(state.saved[-1])
 
     def admit(self, draft: Path) -> None:
@@ -196,18 +224,11 @@ class Attempt:
         return found.model_dump() if found else None
 
     def publish(self) -> None:
-        """The best checkpoint becomes the job's version; the end of the job."""
-        losses = self.state.held_out_losses
-        best = self.state.saved[auto.best(losses)]
-        if self.state.step < self.plan.total_steps:
-            self.journal.say(f"The held-out loss no longer fell, so training ended at step {self.state.step}")
-        if self.state.is_broken(best):
-            self.journal.say(BROKEN, level="warn")
-        elif best is not self.state.saved[-1]:
-            self.journal.say(
-                f"Publishing the checkpoint of step {best.step}: it is the best on what is held out"
-            )
-        self.journal.succeed(best, results(self.state.rows), self.settings.home, self.state.tokens)
+        """The best checkpoint becomes the job's version; the end of the job. Raises JobFailed when the time
+        was over before the first."""
+        best, said = outcome.chosen(self.state, self.plan, self.settings, time_is_over=self.clock.is_over())
+        rows = results(self.state.rows)
+        self.journal.succeed(best, rows, self.settings.home, self.state.tokens, said)
 
     def manifest(self, metrics: dict[str, float | int]) -> Manifest:
         """What training says to serving about the adapter as it is now."""

@@ -56,6 +56,7 @@ class State:
     base_sha256: str
     step: int = 0
     tokens: int = 0
+    seconds: float = 0.0  # of training, over all attempts
     saved: list[Saved] = field(default_factory=list)
     rows: list[dict[str, float | int]] = field(default_factory=list)
     adapter: dict[str, Tensor] = field(default_factory=dict)
@@ -97,16 +98,28 @@ class Folder:
 
     def save(self, state: State) -> None:
         """Put `state` on disk, whole or not at all. Raises OSError when the disk is full."""
+        self.path.mkdir(parents=True, exist_ok=True)
         draft = self.path / f"state-{self.fence}.new"
         try:
             with draft.open("wb") as stream:
-                torch.save(asdict(state), stream)
+                # Not asdict of the whole: it copies the tensors.
+                torch.save(vars(state) | {"saved": [asdict(saved) for saved in state.saved]}, stream)
                 stream.flush()
                 os.fsync(stream.fileno())
             draft.replace(self.file)
         finally:
             draft.unlink(missing_ok=True)
         sync_folder(self.path)
+
+    def tidy(self) -> None:
+        """Remove what earlier attempts were about to write when they were killed."""
+        for left in (*self.path.glob("draft-*"), *self.path.glob("state-*")):
+            if int(left.name.split("-")[1].removesuffix(".new")) >= self.fence:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
     def load(self, base_sha256: str) -> State | None:
         """The last state, or None when there is none for this base (then the job starts from step 0)."""

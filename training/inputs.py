@@ -18,7 +18,7 @@ from training.data import Data, hold_out, load
 from training.doctor.kept import report_of
 from training.doctor.report import Kind, Severity
 from training.encode import Trainable
-from training.journal import Journal
+from training.journal import Journal, Said
 
 
 @dataclass(frozen=True)
@@ -59,35 +59,36 @@ def validate(journal: Journal, job: Job, home: Path, base: Base, renderer: Rende
         # Examples are held back only where they decide something: when to stop.
         train, valid = training.examples, []
     if first:
-        for report in filter(None, reports):
-            journal.say(report, level="warn")
-        _diagnose(journal, home, base, renderer, longest, training_sha256, validation_sha256)
+        said = [Said(report, "warn") for report in filter(None, reports)]
+        said.append(_diagnosis(home, base, renderer, longest, training_sha256, validation_sha256))
         tokens = sum(example.tokens for example in train)
-        journal.say("Files validated, moving job to queued state", status=QUEUED)
         what = "pairs" if job.method == DPO else "examples"
-        journal.say(f"{len(train)} {what} to train on ({tokens} tokens an epoch), {len(valid)} held out")
+        said.append(Said("Files validated, moving job to queued state"))
+        how_many = f"{len(train)} {what} to train on ({tokens} tokens an epoch), {len(valid)} held out"
+        said.append(Said(how_many))
+        with journal.write(status=QUEUED) as (session, _):  # one transaction: a kill loses none, doubles none
+            for one in said:
+                one.write(session, job.id)
     return Inputs(train, valid, training_sha256, validation_sha256)
 
 
-def _diagnose(
-    journal: Journal,
+def _diagnosis(
     home: Path,
     base: Base,
     renderer: Renderer,
     longest: int,
     training_sha256: str,
     validation_sha256: str | None,
-) -> None:
-    """Say what the data doctor finds. It advises: what ails it, or the disk it writes to, ends no job."""
+) -> Said:
+    """What the data doctor finds. It advises: what ails it, or the disk it writes to, ends no job."""
     try:
         report = report_of(home, base, renderer, longest, training_sha256, validation_sha256)
     except Exception:
         traceback.print_exc()  # into the job's log
-        journal.say("The data could not be examined; training goes on without a data report.", level="warn")
-        return
+        return Said("The data could not be examined; training goes on without a data report.", "warn")
     warns = bool(report.of(Severity.WARNING)) or report.verdict.kind in (Kind.TOO_FEW, Kind.CONTRADICTORY)
     data = {"verdict": report.verdict.kind, "findings": report.by_code()}
-    journal.say(report.brief(), level="warn" if warns else "info", data=data)
+    return Said(report.brief(), "warn" if warns else "info", data)
 
 
 def _read(

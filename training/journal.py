@@ -1,14 +1,15 @@
 """All that a running job writes to the rows: each method is one transaction that opens with the fence.
 
-A method raises LeaseLost when the job was cancelled or another worker has it; then nothing was written.
-Called by attempt.py, inputs.py and progress.py.
+A method raises LeaseLost when the job was cancelled or paused, or another worker has it; then it wrote
+nothing. Called by attempt.py, inputs.py and progress.py.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,19 @@ from training.checkpoint import Saved
 from training.failure import JobFailed
 
 CHECKPOINTED = "Checkpoint created at step"
+
+
+@dataclass(frozen=True)
+class Said:
+    """An event to be: what belongs together is written in one transaction, so that a kill loses no part of it
+    and doubles none."""
+
+    message: str
+    level: str = "info"
+    data: dict[str, Any] | None = None
+
+    def write(self, session: Session, job_id: str) -> None:
+        jobs.say(session, job_id, self.message, level=self.level, data=self.data)
 
 
 class Journal:
@@ -67,6 +81,11 @@ class Journal:
             named = select(Version).where(Version.name == job.model, Version.tenant == job.tenant)
             return session.scalar(named)
 
+    def is_in_hand(self, owner: str | None) -> bool:
+        """Whether that worker still has the job; a paused one until its process has ended."""
+        with self.database.read() as session:
+            return jobs.is_in_hand(session, self.lease.job_id, owner)
+
     def highest_step_told(self) -> int:
         """Step of the newest metrics event; after a resume these steps are not told twice."""
         with self.database.read() as session:
@@ -99,8 +118,11 @@ class Journal:
             )
             jobs.say(session, job.id, f"{CHECKPOINTED} {saved.step}", data={"model": version.name})
 
-    def succeed(self, saved: Saved, results: bytes, home: Path, tokens: int) -> str:
-        """The version, its brand's change, the results file and the end of the job, all or nothing.
+    def succeed(
+        self, saved: Saved, results: bytes, home: Path, tokens: int, said: Sequence[Said] = ()
+    ) -> str:
+        """What is `said`, the version, its brand's change, the results file and the end of the job, all or
+        nothing.
 
         Gives the version's name.
         """
@@ -115,6 +137,8 @@ class Journal:
                     filename="step_metrics.csv", purpose="fine-tune-results",
                 )  # fmt: skip
                 blobs.place(draft, sha256)
+                for one in said:
+                    one.write(session, job.id)
                 jobs.say(session, job.id, f"New fine-tuned model created: {version.name}")
                 brand = rollout.arrived(session, version, By(f"job:{job.id}"))
                 if brand is not None and brand.paused:

@@ -9,13 +9,15 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from records.jobs import Lease
 from records.settings import PREFIX, Settings
 
 GONE, FULL = 3, 4  # exit status: the lease was lost, the disk is full
+STOPPED = 128 + signal.SIGTERM  # as shells say it
 NICE = 5
 PATIENCE_SECONDS = 5.0
 
@@ -42,15 +44,26 @@ def start(settings: Settings, lease: Lease, log: Path) -> subprocess.Popen[bytes
         )
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End the process and all that it started; gives back when it is gone. Losing it loses nothing: what
-    counts is on disk."""
+def stop(process: subprocess.Popen[bytes], patience: float = PATIENCE_SECONDS) -> None:
+    """End the process and all that it started; gives back when it is gone. It has `patience` seconds to put
+    its last step on disk; without, the next attempt goes on from the state before that."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, sign)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE_SECONDS)
+            process.wait(patience)
             return
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """In the block SIGTERM ends nothing; the function says whether it came. For the main thread."""
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def environment(settings: Settings) -> dict[str, str]:

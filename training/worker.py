@@ -24,11 +24,11 @@ from records.models import Job
 from records.settings import Settings
 from training import owner, scratch
 from training.failure import JobFailed
-from training.process import FULL, start, stop
+from training.process import FULL, PATIENCE_SECONDS, start, stop
 
 IDLE_SECONDS = 0.4
 WATCH_SECONDS = 0.1
-RENEW_SECONDS = 1.0  # also how late a cancelled job is noticed
+RENEW_SECONDS = 1.0  # also how late a cancelled or paused job is noticed
 BACK_OFF_SECONDS, BACK_OFF_LONGEST = 2.0, 60.0
 
 log = logging.getLogger("chorus.worker")
@@ -87,7 +87,9 @@ class Worker:
             else:
                 self._settle(lease, self._attempt(lease))
         except LeaseLost:
-            log.info("Job %s was cancelled or taken over.", job.id)
+            log.info("Job %s was cancelled, paused or taken over.", job.id)
+        with self.database.write() as session:
+            jobs.let_go(session, job.id, self.owner)
         with self.database.read() as session:
             scratch.sweep(session, self.settings.home)
         return True
@@ -110,10 +112,16 @@ class Worker:
         """Run the job's process to its end, or to ours; gives its exit status. Raises LeaseLost."""
         path = scratch.folder(self.settings.home, lease.job_id) / scratch.LOG
         process = start(self.settings, lease, path)
+        patience = PATIENCE_SECONDS
         try:
             self._watch(process, lease)
+        except LeaseLost:
+            with self.database.read() as session:
+                if jobs.is_in_hand(session, lease.job_id, self.owner):  # paused: nobody else has it so long
+                    patience = self.settings.lease_seconds
+            raise
         finally:
-            stop(process)
+            stop(process, patience)
         return int(process.returncode)
 
     def _watch(self, process: subprocess.Popen[bytes], lease: Lease) -> None:

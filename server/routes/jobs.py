@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy import ColumnElement
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from records import jobs, pages
-from records.models import CANCELLED, Checkpoint, Event, Job
+from records.models import Checkpoint, Event, Job
 from server import job_request, shapes
 from server.auth import CurrentTenant
 from server.body import json_object
@@ -52,14 +53,17 @@ def retrieve(job_id: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
 
 @router.post("/{job_id}/cancel")
 def cancel(job_id: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
-    with house.database.write() as session:
-        row = jobs.cancel(session, tenant, job_id)
-    if row is None:
-        raise missing("fine-tuning job", job_id)
-    if row.status != CANCELLED:  # cancelling twice is no error: the first answer may have been lost
-        said = f"The job {job_id} has ended (status: {row.status}); only an unfinished job can be cancelled."
-        raise RequestRefused(400, said, type=INVALID, code="job_not_cancellable")
-    return JSONResponse(shapes.job(row))
+    return _change(house, tenant, job_id, jobs.cancel)
+
+
+@router.post("/{job_id}/pause")
+def pause(job_id: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
+    return _change(house, tenant, job_id, jobs.pause)
+
+
+@router.post("/{job_id}/resume")
+def resume(job_id: str, tenant: CurrentTenant, house: Here) -> JSONResponse:
+    return _change(house, tenant, job_id, jobs.resume)
 
 
 @router.get("/{job_id}/events")
@@ -80,6 +84,19 @@ def checkpoints(
     with house.database.read() as session:
         page = pages.page(session, Checkpoint, Checkpoint.job_id == job_id, after=after, limit=limit)
     return JSONResponse(shapes.listed(page.rows, shapes.checkpoint, page.has_more))
+
+
+def _change(
+    house: House, tenant: str, job_id: str, rule: Callable[[Session, str, str], Job | None]
+) -> JSONResponse:
+    try:
+        with house.database.write() as session:
+            row = rule(session, tenant, job_id)
+    except jobs.ChangeRefused as refused:
+        raise RequestRefused(400, str(refused), type=INVALID, code=refused.code) from None
+    if row is None:
+        raise missing("fine-tuning job", job_id)
+    return JSONResponse(shapes.job(row))
 
 
 def _get(house: House, tenant: str, job_id: str) -> Job:

@@ -80,7 +80,7 @@ class Home:
             )  # fmt: skip
             return SimpleNamespace(poll=lambda: ended.status, returncode=ended.status)
 
-        changed = {"start": start, "stop": lambda _: None, "BACK_OFF_SECONDS": 0.0}
+        changed = {"start": start, "stop": lambda *_: None, "BACK_OFF_SECONDS": 0.0}
         with self.rows() as database, patch.multiple(worker, **changed):
             assert Worker(self.settings, database).work_once(), "there was nothing to do"
         return ended

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from records.models import SUCCEEDED, Job, Version
+from records.models import FAILED, SUCCEEDED, Job, Version
 from tests.faults.home import Home, strikes
 from tests.faults.stage import Stage, may_mount
 from tests.faults.tracer import TAKES_SPACE, Ended
@@ -111,17 +111,24 @@ def test_a_small_disk_that_an_import_fills_up(home: Home, disk: Disk) -> None:
     assert (ends[0], ends[-1]) == (2, 0)
 
 
-def test_a_small_disk_that_a_job_fills_up(template: Path, stage: Stage, disk: Disk, tmp_path: Path) -> None:
+def test_a_job_that_a_small_disk_has_no_room_for_is_refused_before_it_trains(
+    template: Path, stage: Stage, disk: Disk, tmp_path: Path
+) -> None:
     """Files and versions are on it, the rows elsewhere."""
     home = Home(disk.path / "home", stage, template, rows=tmp_path / "rows.db")
     ends = []
     for room in ROOM:
         home.renew()
-        ends.append(home.work(begin=partial(disk.leave, room)).status)
+        assert home.work(begin=partial(disk.leave, room)).status == 0, stage.said()
         disk.free()
         home.check()
-        if ends[-1] != 0:
-            assert "disk is full, its operator must make room" in home.messages()[-1], stage.said()
-            assert home.work().status == 0, stage.said()
-        home.check_done(versions=2)
-    assert (ends[0], ends[-1]) == (FULL, 0)
+        job = home.all(Job)[-1]
+        ends.append(job.status)
+        if job.status == SUCCEEDED:
+            home.check_done(versions=2)
+        else:
+            assert job.error["code"] == "not_enough_disk", job.error
+            assert f"{room / 1e6:.1f} MB are free" in job.error["message"]
+            assert len(home.all(Version)) == len(home.before)
+            assert not list((home.path / "jobs").glob("*/draft-*"))
+    assert (ends[0], ends[-1]) == (FAILED, SUCCEEDED)

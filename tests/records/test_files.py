@@ -10,7 +10,7 @@ import pytest
 from records import files
 from records.blobs import Blobs
 from records.database import Database
-from records.models import CANCELLED, RUNNING, File
+from records.models import CANCELLED, PAUSED, RUNNING, File
 from tests.records.conftest import add_job
 
 
@@ -88,10 +88,13 @@ def test_an_upload_while_an_equal_file_is_deleted_keeps_its_blob(database: Datab
     assert not list(blobs.root.glob("*/*"))
 
 
-def test_an_expired_file_is_gone_but_kept_for_a_job_that_needs_it(database: Database, blobs: Blobs) -> None:
+@pytest.mark.parametrize("status", [RUNNING, PAUSED])
+def test_an_expired_file_is_gone_but_kept_for_a_job_that_needs_it(
+    database: Database, blobs: Blobs, status: str
+) -> None:
     row, other = keep(database, blobs, b"1", seconds=-1), keep(database, blobs, b"2", seconds=-1)
     kept = keep(database, blobs, b"3", seconds=3600)
-    add_job(database, status=RUNNING, training_file=row.id)
+    add_job(database, status=status, training_file=row.id)
     add_job(database, status=CANCELLED, training_file=other.id)
     with database.read() as session:
         assert [files.get(session, "acme", file.id) is None for file in (row, other, kept)] == [

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from records import jobs
 from records.database import Database
 from records.jobs import Lease, LeaseLost
-from records.models import CANCELLED, FAILED, RUNNING, SUCCEEDED, Event, Job
+from records.models import CANCELLED, FAILED, PAUSED, QUEUED, RUNNING, SUCCEEDED, VALIDATING, Event, Job
 from tests.records.conftest import add_job
 
 
@@ -127,8 +127,11 @@ def test_an_end_is_final(database: Database, end: str) -> None:
     for after in (SUCCEEDED, FAILED):
         with pytest.raises(LeaseLost), database.write() as session:
             jobs.finish(session, lease, after, "again")
-    with database.write() as session:
-        row = jobs.cancel(session, "acme", job)
+    for rule in (jobs.cancel, jobs.pause, jobs.resume):
+        with pytest.raises(jobs.ChangeRefused, match=f"status: {end}"):
+            ask(database, rule, job)
+    with database.read() as session:
+        row = jobs.get(session, "acme", job)
         assert row is not None
         assert (row.status, row.trained_tokens) == (end, 7)
         events = session.query(Event).order_by(Event.seq).all()
@@ -172,3 +175,79 @@ def test_a_write_that_fails_leaves_nothing(database: Database) -> None:
     with database.read() as session:
         assert session.query(Event).count() == 1
         assert session.query(Job).count() == 1
+
+
+def ask(database: Database, rule: Callable[..., Job | None], job: str, tenant: str = "acme") -> Job | None:
+    with database.write() as session:
+        return rule(session, tenant, job)
+
+
+@pytest.mark.parametrize(("before", "after"), [(VALIDATING, VALIDATING), (QUEUED, QUEUED), (RUNNING, QUEUED)])
+def test_a_paused_job_is_claimed_by_nobody_until_it_is_resumed(
+    database: Database, before: str, after: str
+) -> None:
+    job = add_job(database, status=before, estimated_finish=9, attempts=4, lease_until=4e9)  # it crashed
+    paused = ask(database, jobs.pause, job)
+    assert paused is not None
+    assert (paused.status, paused.estimated_finish, paused.finished_at) == (PAUSED, None, None)
+    assert claim(database) is None
+    resumed = ask(database, jobs.resume, job)
+    assert resumed is not None
+    assert (resumed.status, resumed.attempts) == (after, 0)
+    lease = claim(database)
+    assert lease is not None
+    assert lease.job_id == job
+    with database.read() as session:
+        said = [event.message for event in session.query(Event).order_by(Event.seq)][1:]
+    assert said == ["Fine-tuning job paused by request.", "Fine-tuning job resumed by request."]
+
+
+def test_a_paused_job_stays_in_its_workers_hand_until_that_lets_it_go(database: Database) -> None:
+    job = add_job(database)
+    lease = claim(database)
+    assert lease is not None
+    ask(database, jobs.pause, job)
+    ask(database, jobs.resume, job)
+    with pytest.raises(LeaseLost), database.write() as session:
+        jobs.renew(session, lease, 30)
+    assert claim(database) is None, "its process may not have ended yet"
+    with database.write() as session:
+        assert jobs.is_in_hand(session, job, "worker")
+        assert not jobs.is_in_hand(session, job, "another")
+        jobs.let_go(session, job, "another")
+        assert jobs.is_in_hand(session, job, "worker")
+        jobs.let_go(session, job, "worker")
+        assert not jobs.is_in_hand(session, job, "worker")
+        assert not jobs.is_in_hand(session, job, None)
+    again = claim(database)
+    assert again is not None
+    assert again.fence > lease.fence
+
+
+def test_what_is_already_so_is_not_said_again(database: Database) -> None:
+    job = add_job(database)
+    for rule in (jobs.pause, jobs.pause, jobs.resume, jobs.resume):
+        ask(database, rule, job)
+    with database.read() as session:
+        assert session.query(Event).count() == 3
+
+
+def test_a_paused_job_can_be_cancelled_and_an_ended_one_not_paused(database: Database) -> None:
+    job = add_job(database)
+    assert claim(database) is not None
+    ask(database, jobs.pause, job)
+    cancelled = ask(database, jobs.cancel, job)
+    assert cancelled is not None
+    assert (cancelled.status, cancelled.lease_owner) == (CANCELLED, None)
+    for rule in (jobs.pause, jobs.resume):
+        with pytest.raises(jobs.ChangeRefused):
+            ask(database, rule, job)
+    assert status(database, job) == CANCELLED
+
+
+def test_nobody_pauses_the_job_of_another_tenant(database: Database) -> None:
+    job = add_job(database)
+    assert ask(database, jobs.pause, job, "rival") is None
+    ask(database, jobs.pause, job)
+    assert ask(database, jobs.resume, job, "rival") is None
+    assert status(database, job) == PAUSED

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from records import jobs
-from records.models import RUNNING, Checkpoint, new_id
+from records.models import PAUSED, RUNNING, Checkpoint, new_id
 from tests.conforms import conforms, document
 from tests.server.conftest import TRAINING, Running, Stage, until
 
@@ -74,6 +74,14 @@ ROUTES: dict[tuple[str, str], tuple[str, Callable[[Made], tuple[str, dict[str, A
     ("POST", f"{JOBS}/{{job_id}}/cancel"): (
         "FineTuningJob",
         lambda made: (f"{JOBS}/{made.server.job(status=RUNNING)}/cancel", {}),
+    ),
+    ("POST", f"{JOBS}/{{job_id}}/pause"): (
+        "FineTuningJob",
+        lambda made: (f"{JOBS}/{made.server.job(status=RUNNING)}/pause", {}),
+    ),
+    ("POST", f"{JOBS}/{{job_id}}/resume"): (
+        "FineTuningJob",
+        lambda made: (f"{JOBS}/{made.server.job(status=PAUSED, paused_from=RUNNING)}/resume", {}),
     ),
     ("GET", f"{JOBS}/{{job_id}}/events"): (
         "ListFineTuningJobEventsResponse",

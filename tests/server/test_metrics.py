@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
 from records import jobs
-from records.models import QUEUED, RUNNING
+from records.models import PAUSED, QUEUED, RUNNING
 from server.engine.fake import FakeEngine
 from server.metrics_jobs import MOST_JOBS
 from tests.server.conftest import Running, Stage, until
@@ -90,6 +90,7 @@ def test_loads_and_residents_are_counted(server: Running) -> None:
 def test_running_jobs_show_their_newest_figures(server: Running) -> None:
     job, silent = server.job(status=RUNNING), server.job(status=RUNNING)
     server.job(status=QUEUED)
+    server.job(status=PAUSED)
     with server.house.database.write() as session:
         for step in (1, 2):
             data = {"step": step, "total_steps": 8, "train_loss": 1 / step, "tokens_per_second": 100.0}
@@ -100,7 +101,7 @@ def test_running_jobs_show_their_newest_figures(server: Running) -> None:
     assert seen[f"chorus_training_tokens_per_second job={job}"] == 100
     assert f"chorus_training_loss job={silent}" not in seen
     assert (seen["chorus_jobs status=running"], seen["chorus_jobs status=queued"]) == (2, 1)
-    assert seen["chorus_jobs status=failed"] == 0
+    assert (seen["chorus_jobs status=paused"], seen["chorus_jobs status=failed"]) == (1, 0)
 
 
 def test_labels_stay_few_whatever_clients_send(server: Running) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from adapters import publish
-from records.models import RUNNING, SUCCEEDED, Job, Version
+from records.models import PAUSED, RUNNING, SUCCEEDED, Job, Version
 from server.sweep import DRAIN_SECONDS, sweep
 from tests.server.conftest import Running
 
@@ -57,11 +57,11 @@ def test_a_folder_that_another_version_shares_stays(server: Running) -> None:
     assert folder(server, live).exists()
 
 
-def test_the_folder_of_a_running_jobs_checkpoint_stays(server: Running) -> None:
+def test_the_folder_of_an_unfinished_jobs_checkpoint_stays(server: Running) -> None:
     checkpoint = server.publish("luxe", seed=1, step=5)
     path = folder(server, checkpoint)
     delete(server, checkpoint)
-    for status, there in ((RUNNING, True), (SUCCEEDED, False)):
+    for status, there in ((RUNNING, True), (PAUSED, True), (SUCCEEDED, False)):
         with server.house.database.write() as session:
             session.query(Job).update({"status": status})
         clean(server)

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import select
 
 from adapters import publish
+from adapters.base import resolve
 from adapters.manifest import WEIGHTS
 from records import files, jobs, tenants
 from records.blobs import Blobs
@@ -60,6 +61,10 @@ class Place:
         self.workers: list[subprocess.Popen[bytes]] = []
         with self.database.write() as session:
             tenants.create(session, "acme")
+
+    @property
+    def base_sha256(self) -> str:
+        return resolve(self.settings.base, self.settings.home).weights_sha256
 
     def close(self) -> None:
         for process in self.workers:

@@ -13,6 +13,7 @@ import pytest
 from records import jobs
 from tests.training.place import Place, chats, kill, trainers_of, until
 from training import owner, scratch, worker
+from training.checkpoint import Folder
 from training.worker import Worker
 
 LONG = {"n_epochs": 30, "batch_size": 2}
@@ -20,6 +21,10 @@ LONG = {"n_epochs": 30, "batch_size": 2}
 
 def has_checkpoint(place: Place, job_id: str) -> bool:
     return bool(place.checkpoints(job_id))
+
+
+def steps_told(place: Place, job_id: str) -> list[int]:
+    return [event.data["step"] for event in place.events(job_id) if event.type == "metrics" and event.data]
 
 
 def test_a_job_whose_worker_is_killed_is_taken_up_again_and_succeeds(place: Place) -> None:
@@ -63,6 +68,30 @@ def test_a_cancelled_job_stops_at_once_and_leaves_no_version(place: Place) -> No
     assert place.versions(job_id, final=True) == []
 
 
+def test_a_paused_job_ends_its_process_and_goes_on_where_it_was(place: Place) -> None:
+    job_id = place.submit(place.upload(chats(20)), **LONG)
+    place.worker()
+    until(lambda: has_checkpoint(place, job_id))
+    with place.database.write() as session:
+        jobs.pause(session, "acme", job_id)
+        highest = steps_told(place, job_id)[-1]
+    until(lambda: not trainers_of(job_id), 20)
+    until(lambda: place.job(job_id).lease_owner is None, 20)
+    assert place.job(job_id).status == jobs.PAUSED
+    state = Folder(place.settings.home, job_id, 0).load(place.base_sha256)
+    assert state is not None
+    assert highest <= state.step < 300
+    other = place.submit(place.upload(chats(12)), brand="other", n_epochs=1)
+    until(lambda: place.job(other).status == jobs.SUCCEEDED)
+    with place.database.write() as session:
+        jobs.resume(session, "acme", job_id)
+    until(lambda: place.job(job_id).status == jobs.SUCCEEDED)
+    assert f"Fine-tuning job taken up again after step {state.step}" in place.messages(job_id)
+    steps = [line.split(",")[0] for line in place.content(place.job(job_id).result_files[0]).splitlines()]
+    assert steps[1:] == [str(step) for step in range(1, 301)]
+    assert place.job(job_id).attempts == 1
+
+
 def test_a_worker_that_is_asked_to_stop_leaves_its_job_to_the_next_at_once(place: Place) -> None:
     job_id = place.submit(place.upload(chats(20)), **LONG)
     first = place.worker()
@@ -72,6 +101,9 @@ def test_a_worker_that_is_asked_to_stop_leaves_its_job_to_the_next_at_once(place
     assert trainers_of(job_id) == []
     job = place.job(job_id)
     assert (job.status, job.lease_until, job.lease_owner) == (jobs.RUNNING, None, None)
+    state = Folder(place.settings.home, job_id, 0).load(place.base_sha256)
+    assert state is not None
+    assert state.step >= steps_told(place, job_id)[-1], "its last step is on disk"
     assert job.attempts == 0, "stopping is not the job's fault"
 
 

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from records import jobs
-from records.models import FAILED, QUEUED, RUNNING, SUCCEEDED, Checkpoint, Job, new_id
+from records.models import CANCELLED, FAILED, PAUSED, QUEUED, RUNNING, SUCCEEDED, Checkpoint, Job, new_id
 from tests.conforms import conforms
 from tests.server.conftest import Running
 
@@ -216,7 +216,7 @@ def test_an_idempotency_key_for_another_body_is_refused(server: Running) -> None
 
 def test_cancelling_is_for_jobs_that_have_not_ended(server: Running) -> None:
     client = server.client()
-    for status in ("validating_files", QUEUED, RUNNING):
+    for status in ("validating_files", QUEUED, RUNNING, PAUSED):
         cancelled = client.fine_tuning.jobs.cancel(server.job(status=status))
         assert cancelled.status == "cancelled"
         assert cancelled.finished_at is not None
@@ -224,6 +224,49 @@ def test_cancelling_is_for_jobs_that_have_not_ended(server: Running) -> None:
     for status in (SUCCEEDED, FAILED):
         with pytest.raises(openai.BadRequestError, match=status):
             client.fine_tuning.jobs.cancel(server.job(status=status))
+
+
+def refused(server: Running, job: str, verb: str) -> str:
+    answer = server.http().post(f"{JOBS}/{job}/{verb}")
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert job in error["message"]
+    assert error["type"] == "invalid_request_error"
+    return str(error["code"])
+
+
+@pytest.mark.parametrize("status", ["validating_files", QUEUED, RUNNING])
+def test_a_job_that_has_not_ended_is_paused_and_resumed(server: Running, status: str) -> None:
+    client, job = server.client().fine_tuning.jobs, server.job(status=status, estimated_finish=5)
+    for _ in range(2):  # the first answer may have been lost
+        paused = client.pause(job)
+        assert (paused.status, paused.estimated_finish, paused.finished_at) == (PAUSED, None, None)
+    for _ in range(2):
+        resumed = client.resume(job)
+        assert resumed.status == (QUEUED if status == RUNNING else status)
+    assert [event.message for event in client.list_events(job)][:-1] == [
+        "Fine-tuning job resumed by request.",
+        "Fine-tuning job paused by request.",
+    ]
+
+
+@pytest.mark.parametrize("status", [SUCCEEDED, FAILED, CANCELLED])
+def test_what_has_ended_is_neither_paused_nor_resumed(server: Running, status: str) -> None:
+    job = server.job(status=status, paused_from=RUNNING)
+    assert refused(server, job, "pause") == "job_not_pausable"
+    assert refused(server, job, "resume") == "job_not_resumable"
+
+
+def test_what_was_never_paused_is_not_resumed(server: Running) -> None:
+    assert refused(server, server.job(status=RUNNING), "resume") == "job_not_resumable"
+
+
+def test_a_paused_job_keeps_its_files(server: Running) -> None:
+    client = server.client()
+    job = client.fine_tuning.jobs.create(model="tiny", training_file=server.upload())
+    client.fine_tuning.jobs.pause(job.id)
+    with pytest.raises(openai.ConflictError, match=job.id):
+        client.files.delete(job.training_file)
 
 
 def test_jobs_are_listed_newest_first_page_after_page(server: Running) -> None:
@@ -284,7 +327,15 @@ def test_checkpoints_are_listed_with_their_versions(server: Running) -> None:
 def test_jobs_of_another_tenant_do_not_exist(server: Running) -> None:
     job = server.job(status=RUNNING)
     rival = server.client("rival").fine_tuning.jobs
-    for ask in (rival.retrieve, rival.cancel, rival.list_events, rival.checkpoints.list):
+    asks = (
+        rival.retrieve,
+        rival.cancel,
+        rival.pause,
+        rival.resume,
+        rival.list_events,
+        rival.checkpoints.list,
+    )
+    for ask in asks:
         with pytest.raises(openai.NotFoundError):
             ask(job)
     assert rival.list().data == []

@@ -1,0 +1,72 @@
+"""Jobs as tables and as a progress bar for people; for cli/jobs.py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from sqlalchemy import select
+
+from records import jobs
+from records.database import Database
+from records.models import TERMINAL, Event, Job
+
+POLL_SECONDS = 0.5
+STYLES = {"warn": "yellow", "error": "red"}
+
+
+def table(rows: Iterable[Job]) -> Table:
+    """A line per job."""
+    shown = Table("Job", "Brand", "Status", "Made", "Result")
+    for row in rows:
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.created_at))
+        result = row.fine_tuned_model or (row.error or {}).get("message") or "-"
+        shown.add_row(row.id, row.brand, row.status, made, escape(result))
+    return shown
+
+
+def follow(console: Console, database: Database, tenant: str, job_id: str) -> Job | None:
+    """Print the job's messages above a bar of its steps until it ends; None: no such job."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}"),
+    )
+    seen = 0
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("", total=None, pace="")
+        while True:
+            with database.read() as session:
+                job = jobs.get(session, tenant, job_id)
+                new = select(Event).where(Event.job_id == job_id, Event.seq > seen).order_by(Event.seq)
+                events = session.scalars(new).all()
+            if job is None:
+                return None
+            progress.update(bar, description=job.status)
+            for event in events:
+                seen = event.seq
+                if event.type == "metrics":
+                    step, total = (float((event.data or {}).get(name, 0)) for name in ("step", "total_steps"))
+                    progress.update(bar, completed=step, total=total, pace=_pace(event, job))
+                else:
+                    console.print(event.message, style=STYLES.get(event.level), markup=False)
+            if job.status in TERMINAL:
+                return job
+            time.sleep(POLL_SECONDS)
+
+
+def _pace(event: Event, job: Job) -> str:
+    """`loss 0.123, 4,500 tokens/s, 0:01:10 left`: what the event tells of it."""
+    data = event.data or {}
+    told = [f"loss {data['train_loss']:.3f}"] if "train_loss" in data else []
+    if "tokens_per_second" in data:
+        told.append(f"{data['tokens_per_second']:,.0f} tokens/s")
+    if job.estimated_finish is not None:
+        minutes, seconds = divmod(max(0, job.estimated_finish - int(time.time())), 60)
+        told.append(f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left")
+    return ", ".join(told)

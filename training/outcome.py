@@ -1,0 +1,33 @@
+"""What a job ends with: the checkpoint that becomes its version, and why that one. Called by attempt.py."""
+
+from __future__ import annotations
+
+from records.settings import Settings
+from training import auto
+from training.bounds import out_of_time
+from training.checkpoint import Saved, State
+from training.journal import Said
+
+BROKEN = (
+    "The model has come to guess the held-out preferred answers worse than before training: try it before "
+    "you use it. Lower learning_rate_multiplier or n_epochs, or raise beta."
+)
+
+
+def chosen(
+    state: State, plan: auto.Plan, settings: Settings, *, time_is_over: bool
+) -> tuple[Saved, list[Said]]:
+    """The best checkpoint, and what to say of it. Raises JobFailed when the time was over before one."""
+    if not state.saved:
+        raise out_of_time(settings, state.step, plan.steps_per_epoch)
+    best, said = state.saved[auto.best(state.held_out_losses)], list[Said]()
+    if state.step < plan.total_steps:
+        why = "The job's time is over" if time_is_over else "The held-out loss no longer fell"
+        said.append(Said(f"{why}, so training ended at step {state.step}"))
+    if state.is_broken(best):
+        said.append(Said(BROKEN, "warn"))
+    elif best is not state.saved[-1]:
+        said.append(Said(f"Publishing the checkpoint of step {best.step}: it is best on what is held out"))
+    elif best.step < state.step:
+        said.append(Said(f"Publishing the checkpoint of step {best.step}, the last one"))
+    return best, said
