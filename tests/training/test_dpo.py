@@ -24,7 +24,7 @@ from tests.training.place import Place, chats, pair, pairs
 from tests.training.test_attempt import break_off
 from tests.training.test_data import write
 from tests.training.test_flat import CPU, batch, gradients
-from training import adapter, attempt, auto, data, dpo, loop
+from training import adapter, auto, data, dpo, loop, outcome
 from training.chat import Renderer
 from training.checkpoint import Saved, State
 from training.encode import EncodedPair
@@ -237,7 +237,7 @@ def test_the_best_that_is_not_broken_is_published_and_a_broken_one_is_warned_of(
     place.work()
     (version,) = place.versions(job_id, final=True)
     assert version.manifest["step"] == published
-    assert (attempt.BROKEN in place.messages(job_id)) == (len(broken) == 2)
+    assert (outcome.BROKEN in place.messages(job_id)) == (len(broken) == 2)
 
 
 def test_a_dpo_job_that_broke_off_goes_on_to_the_last_bit_and_asks_the_reference_once(

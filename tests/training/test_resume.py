@@ -193,7 +193,7 @@ def test_early_stop_and_the_best_checkpoint_survive_a_kill(place: Place, at: At)
     assert best < last < 200, f"it stops early, and not at the best: {losses}"
     said = [
         f"The held-out loss no longer fell, so training ended at step {last}",
-        f"Publishing the checkpoint of step {best}: its held-out loss is lowest",
+        f"Publishing the checkpoint of step {best}: it is best on what is held out",
     ]
     for step in (best + 1, last):
         at(step, killed)
