@@ -108,8 +108,9 @@ ROUTES: dict[tuple[str, str], tuple[str, Callable[[Made], tuple[str, dict[str, A
 }
 CONTENT = ("GET", "/v1/files/{file_id}/content")  # bytes, no schema
 SCHEMALESS = {CONTENT}
-# No part of OpenAI's API: tests/server/routes/test_brands.py and test_adapters.py.
+# No part of OpenAI's API: test_file_reports.py, routes/test_brands.py, routes/test_adapters.py.
 OURS = {
+    ("GET", "/v1/files/{file_id}/report"),
     ("POST", "/v1/adapters"),
     ("GET", "/v1/brands"),
     ("GET", "/v1/brands/{brand}"),
