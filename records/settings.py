@@ -78,6 +78,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1, description="Largest JSON request body, in bytes.")
     lease_seconds: float = Field(30.0, gt=0, description="A worker silent for this long loses its job.")
     job_attempts: int = Field(5, ge=1, description="Attempts at a job before it fails for good.")
+    evaluation_wait_seconds: float = Field(
+        60.0, ge=0, description="A job goes on without its evaluation when no server was seen for this long."
+    )
+    evaluation_seconds: float = Field(
+        900.0, gt=0, description="Longest evaluation of a job; what is not asked by then is left out."
+    )
     training_threads: int = Field(0, ge=0, description="CPU threads of a job; 0 leaves torch's default.")
 
     @classmethod

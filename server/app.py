@@ -21,6 +21,8 @@ from server.catalog import Catalog
 from server.echo import Echo
 from server.edge import Edge
 from server.engine.base import Engine
+from server.evaluation.carry import Carrier
+from server.evaluation.evaluator import Evaluator
 from server.follow import follow, stamp
 from server.house import House
 from server.keeper import Keeper
@@ -33,6 +35,7 @@ from server.salts import Salts
 from server.shadow import Shadows
 
 HEAVY_THREADS = 2
+GRADING_THREADS = 1  # of evaluations, which nobody waits for
 
 
 def create_app(settings: Settings, engine: Engine, database: Database, base: Base | None = None) -> FastAPI:
@@ -46,19 +49,24 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
     names = Names(database, base)
     catalog = Catalog(names, settings.home, engine, metrics, settings.max_cpu_loras)
     prover = Prover(Echo(engine), catalog, database, metrics)
+    blobs, salts = Blobs(settings.home), Salts()
+    keeper = Keeper(engine, catalog, prover, database, metrics, settings.engine_hang_seconds)
+    grading = CapacityLimiter(GRADING_THREADS)
+    carrier = Carrier(settings, database, blobs, engine, catalog, metrics, salts, grading)
     house = House(
         settings=settings,
         database=database,
-        blobs=Blobs(settings.home),
+        blobs=blobs,
         base=base,
         engine=engine,
         doorkeeper=Doorkeeper(database),
         names=names,
         catalog=catalog,
         prover=prover,
-        keeper=Keeper(engine, catalog, prover, database, metrics, settings.engine_hang_seconds),
+        keeper=keeper,
+        evaluator=Evaluator(carrier, keeper, database, base.weights_sha256),
         metrics=metrics,
-        salts=Salts(),
+        salts=salts,
         shadows=Shadows(engine, catalog, metrics),
         heavy=CapacityLimiter(HEAVY_THREADS),
     )
@@ -82,6 +90,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     known = await run_in_threadpool(stamp, house.database)
     tasks = [
         asyncio.create_task(house.keeper.run()),
+        asyncio.create_task(house.evaluator.run()),
         asyncio.create_task(follow(house.database, house.blobs, house.catalog, house.prover, known)),
     ]
     try:

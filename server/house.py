@@ -15,6 +15,7 @@ from records.settings import Settings
 from server.auth import Doorkeeper
 from server.catalog import Catalog
 from server.engine.base import Engine
+from server.evaluation.evaluator import Evaluator
 from server.keeper import Keeper
 from server.metrics import Metrics
 from server.names import Names
@@ -35,6 +36,7 @@ class House:
     catalog: Catalog
     prover: Prover
     keeper: Keeper
+    evaluator: Evaluator
     metrics: Metrics
     salts: Salts
     shadows: Shadows

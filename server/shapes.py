@@ -109,6 +109,7 @@ def brand(row: Rollout) -> Shape:
         "shadow": row.shadow,
         "pending": row.pending,
         "paused": row.paused,
+        "gate": row.gate,
         "generation": row.generation,
         "updated_at": row.updated_at,
     }

@@ -1,4 +1,4 @@
-"""A job from its files to its version, top to bottom: validate, train, evaluate, publish.
+"""A job from its files to its version, top to bottom: validate, train, have it evaluated, publish.
 
 Called by run.py in the job's own process.
 """
@@ -23,7 +23,7 @@ from records.database import Database
 from records.jobs import RUNNING, Lease
 from records.models import Job
 from records.settings import Settings
-from training import adapter, auto, flat, loop, proof
+from training import adapter, auto, evaluation, flat, loop, proof
 from training.chat import Renderer
 from training.checkpoint import Folder, Saved, State
 from training.failure import UNREADABLE, JobFailed, unsupported_base
@@ -183,6 +183,7 @@ class Attempt:
         """The best checkpoint becomes the job's version; the end of the job."""
         losses = self.state.held_out_losses
         best = self.state.saved[auto.best(losses)]
+        evaluation.carry_out(self.settings, self.journal, self.job, self.base, self.inputs, best.step)
         if self.state.step < self.plan.total_steps:
             self.journal.say(f"The held-out loss no longer fell, so training ended at step {self.state.step}")
         if best is not self.state.saved[-1]:

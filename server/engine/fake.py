@@ -77,6 +77,10 @@ class FakeEngine:
         finally:
             self.running -= 1
 
+    def says(self, model: str, prompt: list[str]) -> list[str]:
+        """The words of an answer."""
+        return [model, "heard:", *prompt]
+
     def logprobs(self, model: str, words: Sequence[str]) -> list[float | None]:
         """What `model` thinks of each word; nothing of the first, which follows on nothing."""
         so_far, thought = hashlib.sha256(model.encode()), list[float | None]()
@@ -96,7 +100,7 @@ class FakeEngine:
             _check(budget, 1, CONTEXT, "max_tokens")
         choices: list[Choice] = []
         for prompt in prompts:
-            said = _chosen(body, prompt) or [model, "heard:", *prompt]
+            said = _chosen(body, prompt) or self.says(model, prompt)
             words, reason = list(_until_stop(said, body.get("stop"))), "stop"
             if budget is not None and len(words) > budget:
                 words, reason = words[:budget], "length"

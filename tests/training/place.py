@@ -36,13 +36,15 @@ def chats(count: int) -> list[dict[str, Any]]:
 class Place:
     """One tenant `acme` and its jobs; `work` runs them in this process, `worker` in one of its own."""
 
-    def __init__(self, home: Path, base: Path) -> None:
-        self.settings = Settings(home=home, base=str(base), lease_seconds=2.0, training_threads=1)
+    def __init__(self, home: Path, base: Path, *, is_new: bool = True, **given: Any) -> None:
+        values = {"lease_seconds": 2.0, "training_threads": 1, **given}
+        self.settings = Settings(home=home, base=str(base), **values)
         self.database = Database(self.settings.url)
         self.database.prepare()
         self.workers: list[subprocess.Popen[bytes]] = []
-        with self.database.write() as session:
-            tenants.create(session, "acme")
+        if is_new:
+            with self.database.write() as session:
+                tenants.create(session, "acme")
 
     def close(self) -> None:
         for process in self.workers:
@@ -67,7 +69,12 @@ class Place:
                 return row.id
 
     def submit(
-        self, training_file: str, validation_file: str | None = None, brand: str = "luxe", **requested: Any
+        self,
+        training_file: str,
+        validation_file: str | None = None,
+        brand: str = "luxe",
+        seed: int = 5,
+        **requested: Any,
     ) -> str:
         row = Job(
             id=new_id("ftjob-"),
@@ -78,7 +85,7 @@ class Place:
             created_at=int(time.time()),
             training_file=training_file,
             validation_file=validation_file,
-            seed=5,
+            seed=seed,
             requested=requested,
             hyperparameters=requested,
             result_files=[],
