@@ -10,7 +10,9 @@ from sqlalchemy.exc import DBAPIError
 
 from cli import options
 from cli.adapters import adapters
+from cli.brand_gate import gate
 from cli.brands import brands
+from cli.job_report import jobs
 from cli.options import Base, Home, Host, Port
 from cli.tenants import tenants
 from records.disk import is_full
@@ -19,7 +21,11 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Fine-tune and serve one LoRA adapter per brand."
 )
 app.add_typer(adapters, name="adapters", help="Check and import LoRA adapters.")
-app.add_typer(brands, name="brands", help="What brands mean: promote, roll back, retire, canary, shadow.")
+brands.command("gate")(gate)
+app.add_typer(
+    brands, name="brands", help="What brands mean: promote, roll back, retire, canary, shadow, gate."
+)
+app.add_typer(jobs, name="jobs", help="Fine-tuning jobs: reports.")
 app.add_typer(tenants, name="tenants", help="Tenants and their API keys.")
 
 

@@ -30,7 +30,7 @@ from server.metrics import Metrics
 from server.metrics_jobs import JobCollector
 from server.names import Names
 from server.prover import Prover
-from server.routes import adapters, brands, chat, files, graders, health, jobs, models
+from server.routes import adapters, brands, chat, files, graders, health, jobs, models, reports
 from server.salts import Salts
 from server.shadow import Shadows
 
@@ -75,7 +75,7 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
     errors.install(app)
     # Deny by default: the key is asked for by the router, so no route in it can forget to.
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(current_tenant)], redirect_slashes=False)
-    for part in (chat, models, brands, adapters, files, jobs, graders):
+    for part in (chat, models, brands, adapters, files, jobs, reports, graders):
         v1.include_router(part.router)
     app.include_router(v1)
     app.include_router(health.router)

@@ -74,6 +74,7 @@ class Place:
         validation_file: str | None = None,
         brand: str = "luxe",
         seed: int = 5,
+        evaluation: dict[str, Any] | None = None,
         **requested: Any,
     ) -> str:
         row = Job(
@@ -88,6 +89,7 @@ class Place:
             seed=seed,
             requested=requested,
             hyperparameters=requested,
+            evaluation=evaluation,
             result_files=[],
             request_sha256="0" * 64,
         )

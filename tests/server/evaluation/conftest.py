@@ -61,6 +61,7 @@ class Theatre:
     """A server, its scripted engine, and a place that trains on the same rows."""
 
     def __init__(self, serve: Stage, base: Base, **given: Any) -> None:
+        self.extra: dict[str, Any] | None = None  # the job's own field
         self.engine = Scripted(base=base.slug)
         self.serve, self.base = serve, base
         self.server: Running = serve(self.engine, base=base, **given)
@@ -74,7 +75,8 @@ class Theatre:
     def train(self, seed: int = 5, **given: Any) -> str:
         """A job to its end; gives its id."""
         files = (self.place.upload(tickets(20)), self.place.upload(tickets(12, first=100)))
-        job_id = self.place.submit(*files, seed=seed, **{"n_epochs": 2, "batch_size": 8, **given})
+        requested = {"n_epochs": 2, "batch_size": 8, **given}
+        job_id = self.place.submit(*files, seed=seed, evaluation=self.extra, **requested)
         self.place.work()
         return job_id
 

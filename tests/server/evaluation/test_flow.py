@@ -64,3 +64,52 @@ def test_a_planted_regression_is_stopped_by_the_gate_and_can_be_forced(theatre: 
     assert forced.json()["live"] == new
     (noted,) = audits(theatre.server, "promote_forced")
     assert (noted.before or {})["live"] == live
+
+
+def test_the_report_says_that_a_job_which_taught_something_was_worth_it(theatre: Theatre) -> None:
+    job_id = theatre.train()
+    path = f"/v1/fine_tuning/jobs/{job_id}/report"
+    found = theatre.server.http().get(path).json()
+    assert found["verdict"]["said"] == "worth it"
+    assert found["verdict"]["gain"] == 1.0
+    assert [row["step"] for row in found["checkpoints"] if row["published"]] == [found["subjects"][0]["step"]]
+    assert len(found["data"]["training_sha256"]) == 64
+    assert len(found["side_by_side"]) == 10
+    assert set(found["side_by_side"][0]["answers"]) == {"new", "base", "few_shot_base"}
+    assert found["worst_against_base"] == found["worst_against_live"] == []
+    assert found["prompt_tokens_saved"] is None  # nobody knows an instruction
+    assert found["loss"][0]["step"] == 1
+    by_kind = {one["kind"]: one for one in found["subjects"]}
+    assert by_kind["few_shot_base"]["shots"] == 5
+    assert by_kind["live"]["score"] is None
+    assert by_kind["base"]["prompt_tokens"] == 5  # the fake's tokens are words
+    assert by_kind["few_shot_base"]["first_token_seconds"] > 0
+    page = theatre.server.http().get(path, headers={"Accept": "text/html,*/*"})
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.text == theatre.server.http().get(path, params={"format": "html"}).text
+    assert "Worth it" in page.text
+    assert theatre.server.http("rival").get(path).status_code == 404
+    assert theatre.server.http(None).get(path).status_code == 401
+
+
+def test_the_report_says_not_worth_it_where_examples_in_the_prompt_do_as_well(theatre: Theatre) -> None:
+    theatre.engine.script = lambda model, asked: good("ft:", asked)
+    verdict = theatre.server.http().get(f"/v1/fine_tuning/jobs/{theatre.train()}/report").json()["verdict"]
+    assert verdict["said"] == "not worth it"
+    assert "does as well without training" in verdict["why"][1]
+
+
+def test_the_page_escapes_what_models_and_files_say(theatre: Theatre) -> None:
+    theatre.engine.script = lambda model, asked: "<script>alert(1)</script>"
+    found = theatre.server.http().get(f"/v1/fine_tuning/jobs/{theatre.train()}/report?format=html")
+    assert "<script" not in found.text
+    assert "&lt;script&gt;alert(1)" in found.text
+    assert "default-src 'none'" in found.headers["content-security-policy"]
+
+
+def test_the_instruction_of_a_job_goes_to_the_base_and_shows_what_training_saves(theatre: Theatre) -> None:
+    theatre.extra = {"instruction": "Answer with one JSON object and nothing else ."}
+    job_id = theatre.train()
+    found = theatre.server.http().get(f"/v1/fine_tuning/jobs/{job_id}/report").json()
+    assert found["evaluation"]["instruction"] == theatre.extra["instruction"]
+    assert next(one for one in found["subjects"] if one["kind"] == subjects.INSTRUCTED)["answered"] == 12

@@ -36,8 +36,8 @@ def test_a_brand_shows_all_of_its_rollout(server: Running) -> None:
     assert shown.pop("updated_at") > 0
     assert shown == {
         "id": "luxe", "object": "brand", "base": "tiny", "live": second, "previous": first,
-        "candidate": None, "share": 0.0, "shadow": None, "pending": None, "paused": False, "gate": None, "generation": 2,
-        "mirrored": None,
+        "candidate": None, "share": 0.0, "shadow": None, "pending": None, "paused": False, "gate": None,
+        "generation": 2, "mirrored": None,
     }  # fmt: skip
 
 
