@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from adapters import rollout
+from adapters.reference import BRAND
 from cli import brands_shown, options
 from cli.brands import BY, Brand, Slug, Tenant
 from cli.options import Home
@@ -18,9 +19,8 @@ from records.blobs import Blobs
 
 File = Annotated[
     Path | None,
-    typer.Option("--file", help='A JSON file: {"graders": [...], "thresholds": {...}, "must_not_regress": "file-...", '
-                 '"at_least_live": true}, each of them optional.'),
-]  # fmt: skip
+    typer.Option("--file", help="JSON: graders, thresholds, must_not_regress, at_least_live, as over HTTP."),
+]
 Remove = Annotated[bool, typer.Option("--remove", help="Let new versions go live without one.")]
 
 
@@ -36,6 +36,8 @@ def gate(
     from server import gate_request
     from server.engine.base import RequestRefused
 
+    if not BRAND.fullmatch(brand):
+        raise options.stop(f"{brand!r} is no name for a brand.")
     if (file is None) != remove:
         raise options.stop("Give --file FILE, or --remove.")
     settings = options.read(home=home)

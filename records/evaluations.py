@@ -75,8 +75,15 @@ def claim(session: Session, base_sha256: str, owner: str, seconds: float) -> tup
 
 def renew(session: Session, hold: Hold, seconds: float) -> None:
     """Raises Lost, also when the job has ended or pauses."""
-    row = _held(session, hold, lease_until=time.time() + seconds)
-    if session.scalar(select(Job.status).where(Job.id == row.job_id)) not in ACTIVE:
+    check(session, hold)
+    _held(session, hold, lease_until=time.time() + seconds)
+
+
+def check(session: Session, hold: Hold) -> None:
+    """Raises Lost as `renew` does, and writes nothing."""
+    mine = (Evaluation.id == hold.id, Evaluation.fence == hold.fence, Evaluation.status == RUNNING)
+    waits = select(Job.id).join(Evaluation, Evaluation.job_id == Job.id).where(Job.status.in_(ACTIVE), *mine)
+    if session.scalar(waits) is None:
         raise Lost(hold.id)
 
 

@@ -24,6 +24,7 @@ from server.keeper import Keeper
 
 LOOK_SECONDS = 0.5
 BEAT_SECONDS = 5.0
+CHECK_SECONDS = 1.0
 
 log = logging.getLogger("chorus.server")
 
@@ -95,15 +96,24 @@ class Evaluator:
             await asyncio.gather(work, keeping, return_exceptions=True)
 
     async def _keep(self, hold: Hold) -> None:
-        """Renew the lease, and say that we are here. Raises Lost."""
+        """Renew the lease, and say that we are here; see soon when nobody waits any more. Raises Lost."""
+        renewed, every = time.monotonic(), min(BEAT_SECONDS, self._lease_seconds / 3)
         while True:
-            await asyncio.sleep(min(BEAT_SECONDS, self._lease_seconds / 3))
+            await asyncio.sleep(min(CHECK_SECONDS, every))
             try:
+                if time.monotonic() - renewed < every:
+                    await run_in_threadpool(self._check, hold)
+                    continue
                 await run_in_threadpool(self._renew, hold)
+                renewed = time.monotonic()
             except Lost:
                 raise
             except Exception:
                 log.exception("The lease of an evaluation could not be renewed")
+
+    def _check(self, hold: Hold) -> None:
+        with self._database.read() as session:
+            evaluations.check(session, hold)
 
     def _renew(self, hold: Hold) -> None:
         self._beat()
