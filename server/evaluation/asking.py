@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server import fields
-from server.engine.base import LOW_PRIORITY, Engine, Kind, RequestRefused, Version
+from server.engine.base import LOW_PRIORITY, Engine, EngineUnavailable, Kind, RequestRefused, Version
 from server.metrics import Metrics
 from server.said import DATA, said
 from server.usage import tokens
@@ -70,9 +70,11 @@ class Asker:
         began, first, items, item = time.perf_counter(), None, list[bytes](), b""
         async with aclosing(self.engine.generate(Kind.CHAT, body, version)) as frames:  # type: ignore[type-var]
             async for item in frames:
-                problem = _error(item)
-                if problem:
-                    return Answer(problem=problem)
+                error = _error(item)
+                if error is not None and error.get("type") == "server_error":
+                    raise EngineUnavailable(f"An answer broke off: {error.get('message')}")
+                if error is not None:
+                    return Answer(problem=str(error.get("message")))
                 items.append(item)
                 if first is None and any(said([item])):
                     first = time.perf_counter() - began
@@ -95,12 +97,12 @@ class Asker:
         return AT_ONCE_QUIET if self.metrics.idle_seconds() > QUIET_SECONDS else AT_ONCE
 
 
-def _error(item: bytes) -> str | None:
-    """The message of an error frame, which ends a stream."""
+def _error(item: bytes) -> dict[str, Any] | None:
+    """What an error frame says, which ends a stream."""
     if b'"error"' not in item[:32]:
         return None
     try:
         error = json.loads(item.strip().removeprefix(DATA)).get("error")
     except json.JSONDecodeError:
         return None
-    return str(error.get("message")) if isinstance(error, dict) else None
+    return error if isinstance(error, dict) else None
