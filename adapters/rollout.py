@@ -109,25 +109,6 @@ def promote(session: Session, row: Rollout, version: str | None, by: By, *, forc
     return _go_live_or_wait(session, row, by, "promote_forced" if forced else "promote", chosen)
 
 
-def set_gate(
-    session: Session, tenant: str, brand: str, base: str, rule: dict[str, Any] | None, by: By
-) -> Rollout | None:
-    """From now on a job's version must pass the gate (adapters/gate.py) before it goes live; None ends that.
-    A brand without versions gets its gate before its first one. None where there is no such brand."""
-    row = find(session, tenant, brand, base, lock=True)
-    if row is None and rule is not None:
-        row = _without_versions(session, tenant, brand, base)
-    if row is not None and row.gate != rule:
-        before, row.gate = row.gate, rule
-        row.generation, row.updated_at = row.generation + 1, int(time.time())
-        stays = state(row)
-        audit.note(
-            session, by, tenant, "gate", name_of(row),
-            before={**stays, "gate": before}, after={**stays, "gate": rule},
-        )  # fmt: skip
-    return row
-
-
 def rollback(session: Session, row: Rollout, by: By) -> Rollout:
     """The live and the previous version change places; what waits for its proof no longer goes live. A
     previous version has answered before and needs no proof. Raises RolloutRefused."""
@@ -212,7 +193,7 @@ def refuted(session: Session, version: Version, by: By) -> None:
 
 def _begin(session: Session, version: Version, by: By) -> Rollout:
     is_proved = version.proved_at is not None
-    row = _without_versions(session, version.tenant, version.brand, version.base)
+    row = without_versions(session, version.tenant, version.brand, version.base)
     row.live = version.name if is_proved else None
     row.pending = None if is_proved else version.name
     session.flush()
@@ -220,7 +201,8 @@ def _begin(session: Session, version: Version, by: By) -> Rollout:
     return row
 
 
-def _without_versions(session: Session, tenant: str, brand: str, base: str) -> Rollout:
+def without_versions(session: Session, tenant: str, brand: str, base: str) -> Rollout:
+    """The row of a brand that has none yet."""
     row = Rollout(
         tenant=tenant, brand=brand, base=base,
         share=0.0, paused=False, generation=1, updated_at=int(time.time()),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from adapters import rollout
+from adapters import gating, rollout
 from adapters.reference import BRAND
 from cli import brands_shown, options
 from cli.brands import BY, Brand, Slug, Tenant
@@ -53,7 +53,7 @@ def gate(
             raise options.stop(f"Brand {brand!r} has {len(slugs)} bases; say which with --base SLUG.")
         shape = asked.model_dump() if asked else None
         with database.write() as session:
-            row = rollout.set_gate(session, tenant, brand, slug, shape, BY)
+            row = gating.set_gate(session, tenant, brand, slug, shape, BY)
     except RequestRefused as refused:
         raise options.stop(refused.message) from None
     except tenants.NotFound as error:

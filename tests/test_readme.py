@@ -111,7 +111,9 @@ def test_the_python_snippet_runs_as_it_is_printed(live_server: LiveServer, tmp_p
 def test_every_command_that_it_shows_has_these_options() -> None:
     for line in re.findall(r"^\.venv/bin/chorus (.*?)(?:\s+#.*)?$", README, re.MULTILINE):
         words = line.split()
-        command = words[: 2 if words[0] in ("adapters", "brands", "tenants") else 1]  # groups of commands
+        command = words[
+            : 2 if words[0] in ("adapters", "brands", "jobs", "tenants") else 1
+        ]  # groups of commands
         shown = subprocess.run(
             [sys.executable, "-m", "cli.main", *command, "--help"], capture_output=True, text=True, check=True
         ).stdout

@@ -1,4 +1,4 @@
-"""A job from its files to its version, top to bottom: validate, train, have it evaluated, publish.
+"""A job from its files to its version, top to bottom: validate, train, evaluate, publish.
 
 Called by run.py in the job's own process.
 """

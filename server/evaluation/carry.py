@@ -26,7 +26,7 @@ from server.engine.base import Engine, RequestRefused, Version
 from server.evaluation import gate, subjects
 from server.evaluation.asking import AT_ONCE_QUIET, Answer, Asker
 from server.evaluation.grading import Rule, rule_for
-from server.evaluation.subjects import CHECKPOINT, Subject
+from server.evaluation.subjects import Subject
 from server.graders.base import Means
 from server.graders.multi import AnyGrader
 from server.judge import EngineJudge
@@ -139,11 +139,11 @@ class _Work:
         ]
 
     async def _held(self, stack: AsyncExitStack, subject: Subject) -> Version | None:
-        """The subject's version, pinned in the engine; a checkpoint leaves it after its turn, as its place is
-        somebody else's. Raises as Catalog.acquire does."""
+        """The subject's version, pinned in the engine. A checkpoint leaves it after its turn, the new version
+        under its checkpoint's name too: the place is somebody else's. Raises as Catalog.acquire does."""
         if subject.model is None:
             return None
-        if subject.kind == CHECKPOINT and subject.model not in self.catalog.held():
+        if subject.step is not None and subject.model not in self.catalog.held():
             stack.push_async_callback(self.catalog.release, subject.model)
         chosen = await stack.enter_async_context(self.catalog.acquire(self.tenant, subject.model))
         return chosen.version

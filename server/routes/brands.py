@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from adapters import rollout
+from adapters import gating, rollout
 from adapters.gate import Gate
 from adapters.reference import BRAND
 from records import pages
@@ -136,7 +136,7 @@ def _write_gate(house: House, tenant: str, brand: str, gate: Gate | None, by: By
     """Raises RequestRefused."""
     with house.database.write() as session:
         shape = gate.model_dump() if gate else None
-        row = rollout.set_gate(session, tenant, brand, house.base.slug, shape, by)
+        row = gating.set_gate(session, tenant, brand, house.base.slug, shape, by)
         if row is None:
             raise missing("brand", brand)
         return row

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapters import gate, rollout
+from adapters import gate, gating, rollout
 from adapters.eligible import RolloutRefused
 from adapters.gate import FailedCase, Outcome
 from records import evaluations, tenants
@@ -26,7 +26,7 @@ def brand(database: Database) -> Database:
         tenants.create(session, "acme")
         session.flush()
         rollout.arrived(session, version(session, "old"), BY)
-        rollout.set_gate(session, "acme", "luxe", "tiny", RULE, BY)
+        gating.set_gate(session, "acme", "luxe", "tiny", RULE, BY)
     return database
 
 
@@ -91,7 +91,7 @@ def test_what_does_not_pass_stays_candidate_without_a_share(
 
 def test_only_a_gate_that_compares_minds_that_another_version_is_live_by_now(brand: Database) -> None:
     with brand.write() as session:
-        rollout.set_gate(session, "acme", "luxe", "tiny", THRESHOLD, BY)
+        gating.set_gate(session, "acme", "luxe", "tiny", THRESHOLD, BY)
     row, _ = arrive(brand, evaluated(Outcome(passed=True), rule=THRESHOLD, live="older"))
     assert row.live == "new"
 
@@ -113,7 +113,7 @@ def test_promotion_of_what_was_held_back_takes_force_under_any_of_its_names(bran
 def test_without_a_gate_a_version_that_was_held_back_is_promoted_as_any_other(brand: Database) -> None:
     arrive(brand, evaluated(FAILED))
     with brand.write() as session:
-        rollout.set_gate(session, "acme", "luxe", "tiny", None, BY)
+        gating.set_gate(session, "acme", "luxe", "tiny", None, BY)
         assert promote(session, "new", force=True).live == "new"
     with brand.read() as session:
         assert session.query(Audit).filter(Audit.action == "promote_forced").count() == 0
@@ -127,12 +127,12 @@ def promote(session: Any, name: str | None, *, force: bool = False) -> Rollout:
 
 def test_a_gate_can_come_before_the_first_version_and_each_change_is_audited_once(brand: Database) -> None:
     with brand.write() as session:
-        row = rollout.set_gate(session, "acme", "clinic", "tiny", THRESHOLD, BY)
+        row = gating.set_gate(session, "acme", "clinic", "tiny", THRESHOLD, BY)
         assert row is not None
         assert (row.live, row.gate, row.generation) == (None, THRESHOLD, 2)
-        rollout.set_gate(session, "acme", "clinic", "tiny", THRESHOLD, BY)
-        rollout.set_gate(session, "acme", "clinic", "tiny", None, BY)
-        assert rollout.set_gate(session, "acme", "nobody", "tiny", None, BY) is None
+        gating.set_gate(session, "acme", "clinic", "tiny", THRESHOLD, BY)
+        gating.set_gate(session, "acme", "clinic", "tiny", None, BY)
+        assert gating.set_gate(session, "acme", "nobody", "tiny", None, BY) is None
     with brand.read() as session:
         noted = session.query(Audit).filter(Audit.object == "rollout:tiny:clinic").order_by(Audit.seq).all()
         gates = [((one.before or {})["gate"], (one.after or {})["gate"]) for one in noted]

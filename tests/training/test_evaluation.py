@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters import rollout
+from adapters import gating, rollout
 from records import evaluations, jobs
 from records.audit import By
 from tests.training.place import Place, chat, chats
@@ -30,7 +30,7 @@ def test_without_a_server_a_job_says_that_it_was_not_evaluated_and_ends_at_once(
 
 def test_without_a_server_a_gate_keeps_the_version_candidate(place: Place) -> None:
     with place.database.write() as session:
-        rollout.set_gate(session, "acme", "luxe", "small", GATE, By("test"))
+        gating.set_gate(session, "acme", "luxe", "small", GATE, By("test"))
     job_id = place.submit(place.upload(chats(20)), place.upload(chats(4)), n_epochs=1)
     place.work()
     (version,) = place.versions(job_id, final=True)
