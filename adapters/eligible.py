@@ -40,6 +40,16 @@ def check_not_refuted(version: Version) -> None:
         raise RolloutRefused("version_refuted", said)
 
 
+def check_not_held_back(version: Version) -> None:
+    """Raises RolloutRefused."""
+    if version.held_back is not None:
+        said = (
+            f"{version.name} did not pass the gate of brand '{version.brand}': {version.held_back} "
+            'Promote it with "force": true to use it all the same; the audit will say so.'
+        )
+        raise RolloutRefused("gate_not_passed", said)
+
+
 def beside(row: Rollout, version: Version) -> str:
     """The version's name: it may be candidate or shadow beside the live one. Raises RolloutRefused."""
     if row.live is None:

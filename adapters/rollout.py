@@ -16,11 +16,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
-from adapters.eligible import RolloutRefused, beside, check_not_refuted, checked
+from adapters import gate
+from adapters.eligible import RolloutRefused, beside, check_not_held_back, check_not_refuted, checked
 from adapters.reference import Reference
 from records import audit
 from records.audit import By
-from records.models import Audit, Rollout, Version
+from records.models import Audit, Evaluation, Rollout, Version
 
 STATE = ("live", "previous", "candidate", "share", "shadow", "paused", "pending")
 ANSWERING = ("live", "candidate", "shadow")  # those that get requests
@@ -71,9 +72,11 @@ def choose(row: Rollout, key: str) -> str | None:
     return row.candidate if int.from_bytes(digest[:8]) < row.share * 2**64 else row.live
 
 
-def arrived(session: Session, version: Version, by: By) -> Rollout | None:
+def arrived(
+    session: Session, version: Version, by: By, evaluation: Evaluation | None = None
+) -> Rollout | None:
     """A job's final version is recorded: it goes live once it is proven, or waits as candidate where the
-    rollout is paused. Raises RolloutRefused when it is refuted.
+    rollout is paused, or where the brand's gate holds it back. Raises RolloutRefused when it is refuted.
 
     None for a version without a brand, which answers to its own name only.
     """
@@ -83,20 +86,27 @@ def arrived(session: Session, version: Version, by: By) -> Rollout | None:
     row = find(session, version.tenant, version.brand, version.base, lock=True)
     if row is None:
         return _begin(session, version, by)
-    if row.paused:
+    why = gate.against(row, evaluation)
+    if why is not None:
+        gate.hold_back(session, version, why)
+    if row.paused or why is not None:
         return _change(session, row, by, "arrived", candidate=version.name, share=0.0)
     return _go_live_or_wait(session, row, by, "arrived", version)
 
 
-def promote(session: Session, row: Rollout, version: str | None, by: By) -> Rollout:
+def promote(session: Session, row: Rollout, version: str | None, by: By, *, force: bool = False) -> Rollout:
     """The named version (a checkpoint's too), else the candidate, goes live, once it is proven; what waited
-    for that before no longer does. Raises RolloutRefused."""
+    for that before no longer does. What the gate held back takes `force`. Raises RolloutRefused."""
     name = row.candidate if version is None else version
     if name is None:
         raise RolloutRefused(
             "no_candidate", f"Brand '{row.brand}' has no candidate; name the version to promote."
         )
-    return _go_live_or_wait(session, row, by, "promote", checked(session, row, name))
+    chosen = checked(session, row, name)
+    forced = row.gate is not None and chosen.held_back is not None
+    if forced and not force:
+        check_not_held_back(chosen)
+    return _go_live_or_wait(session, row, by, "promote_forced" if forced else "promote", chosen)
 
 
 def rollback(session: Session, row: Rollout, by: By) -> Rollout:
@@ -183,20 +193,22 @@ def refuted(session: Session, version: Version, by: By) -> None:
 
 def _begin(session: Session, version: Version, by: By) -> Rollout:
     is_proved = version.proved_at is not None
-    row = Rollout(
-        tenant=version.tenant,
-        brand=version.brand,
-        base=version.base,
-        live=version.name if is_proved else None,
-        pending=None if is_proved else version.name,
-        share=0.0,
-        paused=False,
-        generation=1,
-        updated_at=int(time.time()),
-    )
-    session.add(row)
+    row = without_versions(session, version.tenant, version.brand, version.base)
+    row.live = version.name if is_proved else None
+    row.pending = None if is_proved else version.name
     session.flush()
     audit.note(session, by, row.tenant, "arrived", name_of(row), before=None, after=state(row))
+    return row
+
+
+def without_versions(session: Session, tenant: str, brand: str, base: str) -> Rollout:
+    """The row of a brand that has none yet."""
+    row = Rollout(
+        tenant=tenant, brand=brand, base=base,
+        share=0.0, paused=False, generation=1, updated_at=int(time.time()),
+    )  # fmt: skip
+    session.add(row)
+    session.flush()
     return row
 
 

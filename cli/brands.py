@@ -63,10 +63,21 @@ def show(brand: Brand, tenant: Tenant, base: Slug = None, home: Home = None) -> 
 
 @brands.command()
 def promote(
-    brand: Brand, tenant: Tenant, version: Version = None, base: Slug = None, home: Home = None
+    brand: Brand,
+    tenant: Tenant,
+    version: Version = None,
+    force: Annotated[bool, typer.Option("--force", help="Also what the brand's gate held back.")] = False,
+    base: Slug = None,
+    home: Home = None,
 ) -> None:
     """Make a version live, once a server has proven it; without VERSION the candidate."""
-    _change(tenant, brand, base, home, lambda session, row: rollout.promote(session, row, version, BY))
+    _change(
+        tenant,
+        brand,
+        base,
+        home,
+        lambda session, row: rollout.promote(session, row, version, BY, force=force),
+    )
 
 
 @brands.command()

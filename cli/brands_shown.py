@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 
@@ -43,7 +44,10 @@ def state(row: Rollout) -> Table:
         if name or part != "pending":
             share = f" ({row.share:.0%} of the requests)" if part == "candidate" and name else ""
             shown.add_row(part, f"{name or '-'}{share}")
-    shown.add_row("new versions", "wait as candidate (paused)" if row.paused else "go live")
+    then = "go live if they pass the gate" if row.gate else "go live"
+    shown.add_row("new versions", "wait as candidate (paused)" if row.paused else then)
+    if row.gate:
+        shown.add_row("gate", json.dumps({name: part for name, part in row.gate.items() if part}))
     return shown
 
 
@@ -70,6 +74,8 @@ def whole(console: Console, session: Session, row: Rollout) -> None:
             parts.append(f"refuted: {version.refuted}")
         elif version.proved_at is None:
             parts.append("not proven yet")
+        if version.held_back is not None:
+            parts.append(f"held back by the gate: {version.held_back}")
         versions.add_row(version.name, _when(version.created_at), ", ".join(parts))
     console.print(versions)
     changes = Table("When", "Who", "What", "Then", title=f"Latest {CHANGES} changes")

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cli import options
 from cli.adapters import adapters
+from cli.brand_gate import gate
 from cli.brands import brands
 from cli.data import data
 from cli.jobs import jobs
@@ -21,9 +22,12 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Fine-tune and serve one LoRA adapter per brand."
 )
 app.add_typer(adapters, name="adapters", help="Check and import LoRA adapters.")
-app.add_typer(brands, name="brands", help="What brands mean: promote, roll back, retire, canary, shadow.")
+brands.command("gate")(gate)
+app.add_typer(
+    brands, name="brands", help="What brands mean: promote, roll back, retire, canary, shadow, gate."
+)
 app.add_typer(data, name="data", help="Check training data, and split it.")
-app.add_typer(jobs, name="jobs", help="Fine-tuning jobs: list, follow, pause, resume, cancel.")
+app.add_typer(jobs, name="jobs", help="Fine-tuning jobs: list, follow, pause, resume, cancel, report.")
 app.add_typer(tenants, name="tenants", help="Tenants and their API keys.")
 
 

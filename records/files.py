@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
-from records.models import UNFINISHED, File, Job, new_id
+from records.models import UNFINISHED, Evaluation, File, Job, new_id
 
 
 def add(
@@ -63,7 +63,8 @@ def remove(session: Session, row: File) -> bool:
     """Delete the row; True when no other row names the same blob, which may then go too."""
     session.delete(row)
     session.flush()
-    return not session.scalar(select(func.count()).where(File.sha256 == row.sha256))
+    named = (File.sha256 == row.sha256, Evaluation.items_sha256 == row.sha256)
+    return not any(session.scalar(select(func.count()).where(one)) for one in named)
 
 
 def unnamed(session: Session, digests: Sequence[str]) -> set[str]:

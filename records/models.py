@@ -82,6 +82,7 @@ class Job(Row):
     requested: Mapped[dict[str, Any]]  # hyperparameters as asked for, "auto" included
     hyperparameters: Mapped[dict[str, Any]]  # as shown: resolved once the worker has chosen
     metadata_: Mapped[dict[str, Any] | None] = mapped_column("metadata", JSON(none_as_null=True))
+    evaluation: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # as the client gave
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     result_files: Mapped[list[str]]
     trained_tokens: Mapped[int | None] = mapped_column(BigInteger)
@@ -123,7 +124,8 @@ class Version(Row):
     """Immutable adapter weights; `sha256` names the folder. `step` is set for a checkpoint's version.
 
     `proof` (adapters/proof.py) is None where nobody knows what was trained. An engine that was asked sets
-    `proved_at`, or `refuted` to the reason why it is not used: adapters/proving.py.
+    `proved_at`, or `refuted` to the reason why it is not used: adapters/proving.py. `held_back` is why its
+    brand's gate did not let it go live: adapters/gate.py.
     """
 
     __tablename__ = "versions"
@@ -141,6 +143,7 @@ class Version(Row):
     proof: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), deferred=True)  # is large
     proved_at: Mapped[int | None]
     refuted: Mapped[str | None]
+    held_back: Mapped[str | None]
 
     __table_args__ = (Index("ix_versions_brand", "tenant", "brand"),)
 
@@ -163,10 +166,42 @@ class Rollout(Row):
     shadow: Mapped[str | None] = mapped_column(String(256))
     pending: Mapped[str | None] = mapped_column(String(256))  # goes live once an engine has proven it
     paused: Mapped[bool]
+    gate: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # adapters/gate.py
     generation: Mapped[int]
     updated_at: Mapped[int]
 
     __table_args__ = (UniqueConstraint("tenant", "brand", "base"),)
+
+
+class Evaluation(Row):
+    """How a job's version answers what was held out, beside the base and what is live. The job asks for it,
+    a server does it (records/evaluations.py); `fence` grows with each claim, as a job's does."""
+
+    __tablename__ = "evaluations"
+    seq: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.name"))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    base_sha256: Mapped[str] = mapped_column(String(64))  # of the base's weights: who serves it may do it
+    status: Mapped[str] = mapped_column(String(20), index=True)
+    request: Mapped[dict[str, Any]]
+    items_sha256: Mapped[str] = mapped_column(String(64), index=True)  # a blob: records/cases.py
+    results: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), deferred=True)  # is large
+    error: Mapped[str | None]
+    lease_owner: Mapped[str | None] = mapped_column(String(80))
+    lease_until: Mapped[float | None] = mapped_column(Float)
+    fence: Mapped[int] = mapped_column(default=0)
+    attempts: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[int]
+    finished_at: Mapped[int | None]
+
+
+class Serving(Row):
+    """When a server that chats with a base, named by its weights' sha256, was last seen."""
+
+    __tablename__ = "serving"
+    base_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seen_at: Mapped[float] = mapped_column(Float)
 
 
 class Audit(Row):

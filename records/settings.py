@@ -85,6 +85,12 @@ class Settings(BaseSettings):
         None, gt=0, description="Training time of a job; then its best checkpoint is published."
     )
     job_max_bytes: int | None = Field(None, ge=1, description="Most that a job may write to disk, in bytes.")
+    evaluation_wait_seconds: float = Field(
+        60.0, ge=0, description="A job goes on without its evaluation when no server was seen for this long."
+    )
+    evaluation_seconds: float = Field(
+        900.0, gt=0, description="Longest evaluation of a job; what is not asked by then is left out."
+    )
     training_threads: int = Field(0, ge=0, description="CPU threads of a job; 0 leaves torch's default.")
 
     @classmethod

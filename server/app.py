@@ -21,6 +21,8 @@ from server.catalog import Catalog
 from server.echo import Echo
 from server.edge import Edge
 from server.engine.base import Engine
+from server.evaluation.carry import Carrier
+from server.evaluation.evaluator import Evaluator
 from server.file_reports import FileReports
 from server.follow import follow, stamp
 from server.house import House
@@ -29,11 +31,12 @@ from server.metrics import Metrics
 from server.metrics_jobs import JobCollector
 from server.names import Names
 from server.prover import Prover
-from server.routes import adapters, brands, chat, files, health, jobs, models
+from server.routes import adapters, brands, chat, files, graders, health, jobs, models, reports
 from server.salts import Salts
 from server.shadow import Shadows
 
 HEAVY_THREADS = 2
+GRADING_THREADS = 1  # of evaluations, which nobody waits for
 
 
 def create_app(settings: Settings, engine: Engine, database: Database, base: Base | None = None) -> FastAPI:
@@ -47,19 +50,24 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
     names = Names(database, base)
     catalog = Catalog(names, settings.home, engine, metrics, settings.max_cpu_loras)
     prover = Prover(Echo(engine), catalog, database, metrics)
+    blobs, salts = Blobs(settings.home), Salts()
+    keeper = Keeper(engine, catalog, prover, database, metrics, settings.engine_hang_seconds)
+    grading = CapacityLimiter(GRADING_THREADS)
+    carrier = Carrier(settings, database, blobs, engine, catalog, metrics, salts, grading)
     house = House(
         settings=settings,
         database=database,
-        blobs=Blobs(settings.home),
+        blobs=blobs,
         base=base,
         engine=engine,
         doorkeeper=Doorkeeper(database),
         names=names,
         catalog=catalog,
         prover=prover,
-        keeper=Keeper(engine, catalog, prover, database, metrics, settings.engine_hang_seconds),
+        keeper=keeper,
+        evaluator=Evaluator(carrier, keeper, database, base.weights_sha256),
         metrics=metrics,
-        salts=Salts(),
+        salts=salts,
         shadows=Shadows(engine, catalog, metrics),
         reports=FileReports(settings.home, base),
         heavy=CapacityLimiter(HEAVY_THREADS),
@@ -69,7 +77,7 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
     errors.install(app)
     # Deny by default: the key is asked for by the router, so no route in it can forget to.
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(current_tenant)], redirect_slashes=False)
-    for part in (chat, models, brands, adapters, files, jobs):
+    for part in (chat, models, brands, adapters, files, jobs, reports, graders):
         v1.include_router(part.router)
     app.include_router(v1)
     app.include_router(health.router)
@@ -84,6 +92,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     known = await run_in_threadpool(stamp, house.database)
     tasks = [
         asyncio.create_task(house.keeper.run()),
+        asyncio.create_task(house.evaluator.run()),
         asyncio.create_task(follow(house.database, house.blobs, house.catalog, house.prover, known)),
     ]
     try:

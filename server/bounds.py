@@ -76,6 +76,13 @@ def check_shapes(body: Mapping[str, Any]) -> None:
         _check_tools(tools)
 
 
+def check_schema(param: str, schema: dict[str, Any]) -> None:
+    """A schema that stands alone. Raises RequestRefused."""
+    _check_size(param, schema)
+    _check_enums(param, schema)
+    _check_endless(param, schema)
+
+
 def _check_tools(tools: list[Any]) -> None:
     size = 0
     for index, tool in enumerate(tools):

@@ -1,4 +1,7 @@
-"""The body of POST /v1/brands/{brand}, and the rule (adapters/rollout.py) that each action stands for."""
+"""The body of POST /v1/brands/{brand}, and the rule (adapters/rollout.py) that each action stands for.
+
+The action `gate` is gate_request.py's.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from records.models import Rollout
 from server.errors import from_validation, invalid
 
 TAKES: Mapping[str, Set[str]] = {
-    "promote": {"version"},
+    "promote": {"version", "force"},
     "rollback": set(),
     "retire": set(),
     "canary": {"version", "share"},
@@ -37,12 +40,13 @@ class BrandRequest(BaseModel):
     action: Literal["promote", "rollback", "retire", "canary", "shadow", "pause", "resume"]
     version: str | None = None
     share: float | None = Field(None, ge=0, le=1, strict=True)
+    force: bool | None = Field(None, strict=True)
 
     def apply(self, session: Session, row: Rollout, by: By) -> Rollout:
         """Raises RolloutRefused."""
         match self.action:
             case "promote":
-                return rollout.promote(session, row, self.version, by)
+                return rollout.promote(session, row, self.version, by, force=bool(self.force))
             case "canary":
                 return rollout.canary(session, row, self.version, self.share, by)
             case "shadow":
@@ -57,7 +61,7 @@ def parse(body: dict[str, Any]) -> BrandRequest:
         asked = BrandRequest.model_validate(body)
     except ValidationError as error:
         raise from_validation(error) from None
-    for name in ("version", "share"):
+    for name in ("version", "share", "force"):
         if getattr(asked, name) is not None and name not in TAKES[asked.action]:
             raise invalid(f"'{name}' does not go with '{asked.action}'.", name, "unsupported_parameter")
     return asked

@@ -6,12 +6,11 @@ import asyncio
 import json
 import math
 from collections.abc import Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from adapters.proof import Proof, Values, Verdict, compare, compare_alone
-from server.engine.base import Engine, Kind, Version
+from server.engine.base import Engine, Kind, Version, whole
 
 # For a version of which nobody knows what it learnt: a bit of all that a brand's customers write about.
 TEXT = (
@@ -58,8 +57,7 @@ class Echo:
             "temperature": 0,
             "cache_salt": "proof",
         }
-        async with aclosing(self.engine.generate(Kind.COMPLETION, asked, version)) as items:  # type: ignore[type-var]
-            answer: dict[str, Any] = json.loads(await anext(items))
+        answer: dict[str, Any] = json.loads(await whole(self.engine, Kind.COMPLETION, asked, version))
         return answer
 
 

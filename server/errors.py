@@ -72,11 +72,14 @@ def disk_full() -> RequestRefused:
     return RequestRefused(507, message, type="server_error", code="disk_full")
 
 
-def from_validation(error: ValidationError | RequestValidationError, skip: int = 0) -> RequestRefused:
-    """The first problem of a pydantic model as a 400 that names the field, without `skip` leading parts."""
+def from_validation(
+    error: ValidationError | RequestValidationError, skip: int = 0, under: str = ""
+) -> RequestRefused:
+    """The first problem of a pydantic model as a 400 that names the field, without `skip` leading parts and
+    as a part of the field `under`."""
     details: Any = error.errors()
     first: ErrorDetails = details[0]
-    param = ".".join(str(part) for part in first["loc"][skip:])
+    param = ".".join([*([under] if under else []), *(str(part) for part in first["loc"][skip:])])
     said = first["msg"].removeprefix("Value error, ")
     match first["type"]:
         case "extra_forbidden":

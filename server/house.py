@@ -15,6 +15,7 @@ from records.settings import Settings
 from server.auth import Doorkeeper
 from server.catalog import Catalog
 from server.engine.base import Engine
+from server.evaluation.evaluator import Evaluator
 from server.file_reports import FileReports
 from server.keeper import Keeper
 from server.metrics import Metrics
@@ -36,6 +37,7 @@ class House:
     catalog: Catalog
     prover: Prover
     keeper: Keeper
+    evaluator: Evaluator
     metrics: Metrics
     salts: Salts
     shadows: Shadows

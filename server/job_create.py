@@ -79,6 +79,7 @@ def create_once(house: House, tenant: str, asked: JobRequest, retry: Retry) -> J
             requested=chosen,
             hyperparameters=chosen,
             metadata_=asked.metadata,
+            evaluation=asked.evaluation.model_dump() if asked.evaluation else None,
             result_files=[],
             request_sha256=retry.body_sha256,
             idempotency_key=retry.key,

@@ -15,6 +15,7 @@ MAX_PAIRS, MAX_KEY, MAX_VALUE = 16, 64, 512
 MAX_SEED = 2**31 - 1
 MAX_MULTIPLIER = 1000
 MAX_BETA = 2
+MAX_INSTRUCTION = 16_000
 
 
 def _auto_or(said: str, fits: Callable[[Any], bool]) -> BeforeValidator:
@@ -91,8 +92,14 @@ def _metadata(value: Any) -> Any:
     return value
 
 
+class EvaluationAsked(_Strict):
+    """Ours: what the base is told instead of being trained, to compare the job's version with."""
+
+    instruction: str = Field(min_length=1, max_length=MAX_INSTRUCTION)
+
+
 class JobRequest(_Strict):
-    """`hyperparameters` at the top is OpenAI's older place for those under `method`."""
+    """`hyperparameters` at the top is OpenAI's older place for those under `method`; `evaluation` is ours."""
 
     model: str
     training_file: str
@@ -103,6 +110,7 @@ class JobRequest(_Strict):
     integrations: list[Any] | None = None
     hyperparameters: Hyperparameters | None = None
     method: Method | None = None
+    evaluation: EvaluationAsked | None = None
 
     @property
     def method_type(self) -> str:

@@ -18,7 +18,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from server.catalog import Catalog
-from server.engine.base import Engine, EngineUnavailable, Kind, RequestRefused, Version
+from server.engine.base import (
+    LOW_PRIORITY,
+    Engine,
+    EngineUnavailable,
+    Kind,
+    RequestRefused,
+    Version,
+    whole,
+)
 from server.fields import Asked
 from server.metrics import Metrics
 from server.said import DONE, agreement, said
@@ -26,8 +34,6 @@ from server.usage import tokens
 
 MOST_AT_ONCE = 4
 MOST_BYTES = 4 << 20  # of one answer, as frames; a longer one is skipped, and not kept meanwhile
-# vLLM serves lower numbers first where its scheduling policy is `priority`; its default policy ignores it.
-LOW_PRIORITY = 1000
 
 log = logging.getLogger("chorus.server")
 
@@ -138,9 +144,7 @@ class Shadows:
         began = time.perf_counter()
         try:
             async with self._catalog.acquire(answered.tenant, shadow.name) as chosen:
-                frames = self._engine.generate(answered.kind, answered.body, chosen.version)
-                async with aclosing(frames):  # type: ignore[type-var]
-                    item = await anext(frames)
+                item = await whole(self._engine, answered.kind, answered.body, chosen.version)
             exact = answered.body.get("temperature") == 0
             agreed = agreement(said(answered.items), said([item]), exact=exact)
         except Exception as error:

@@ -10,9 +10,17 @@ from typing import Any, TypeVar
 
 from records.models import DPO, SUPERVISED, Audit, Checkpoint, Event, File, Job, Rollout
 from records.models import Version as VersionRow
+from server.graders.base import Fault, Grade
 
 T = TypeVar("T")
 Shape = dict[str, Any]
+# fmt: off
+GRADE_FLAGS = (
+    "formula_parse_error", "sample_parse_error", "truncated_observation_error", "unresponsive_reward_error",
+    "invalid_variable_error", "other_error", "python_grader_server_error", "python_grader_runtime_error",
+    "model_grader_server_error", "model_grader_refusal_error", "model_grader_parse_error",
+)
+# fmt: on
 HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
 OF_METHOD = {SUPERVISED: HYPERPARAMETERS, DPO: ("beta", *HYPERPARAMETERS)}
 
@@ -102,6 +110,7 @@ def brand(row: Rollout) -> Shape:
         "shadow": row.shadow,
         "pending": row.pending,
         "paused": row.paused,
+        "gate": row.gate,
         "generation": row.generation,
         "updated_at": row.updated_at,
     }
@@ -118,6 +127,34 @@ def audit(row: Audit) -> Shape:
         "before": row.before,
         "after": row.after,
         "request_id": row.request_id,
+    }
+
+
+def grade(name: str, kind: str, given: Grade) -> Shape:
+    """`passed` and `reason` are ours; whichever flag is not among Fault is never true here."""
+    broken = given.reason if Fault.ENGINE in given.faults else None
+    rewards = {part: one.reward for part, one in given.parts.items()}
+    return {
+        "reward": given.reward,
+        "metadata": {
+            "name": name,
+            "type": kind,
+            "errors": {
+                **dict.fromkeys(GRADE_FLAGS, False),
+                **{fault.value: True for fault in given.faults},
+                "python_grader_server_error_type": None,
+                "python_grader_runtime_error_details": None,
+                "model_grader_server_error_details": broken,
+            },
+            "execution_time": given.seconds,
+            "scores": rewards,
+            "token_usage": sum(given.tokens.values()) if given.tokens else None,
+            "sampled_model_name": next(iter(given.tokens)) if len(given.tokens) == 1 else None,
+            "passed": given.passed,
+            "reason": given.reason,
+        },
+        "sub_rewards": rewards,
+        "model_grader_token_usage_per_model": dict(given.tokens),
     }
 
 

@@ -24,7 +24,7 @@ from records.database import Database
 from records.jobs import RUNNING, Lease, LeaseLost
 from records.models import Job
 from records.settings import Settings
-from training import adapter, auto, dpo, flat, loop, outcome, parent, proof
+from training import adapter, auto, dpo, evaluation, flat, loop, outcome, parent, proof
 from training.bounds import Clock, Need
 from training.chat import Renderer
 from training.checkpoint import Folder, Saved, State
@@ -227,6 +227,7 @@ class Attempt:
         """The best checkpoint becomes the job's version; the end of the job. Raises JobFailed when the time
         was over before the first."""
         best, said = outcome.chosen(self.state, self.plan, self.settings, time_is_over=self.clock.is_over())
+        evaluation.carry_out(self.settings, self.journal, self.job, self.base, self.inputs, best.step)
         rows = results(self.state.rows)
         self.journal.succeed(best, rows, self.settings.home, self.state.tokens, said)
 

@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from adapters import publish, rollout
-from records import files, jobs
+from adapters import gate, publish, rollout
+from records import evaluations, files, jobs
 from records.audit import By
 from records.blobs import Blobs
 from records.database import Database
@@ -140,7 +140,9 @@ class Journal:
                 for one in said:
                     one.write(session, job.id)
                 jobs.say(session, job.id, f"New fine-tuned model created: {version.name}")
-                brand = rollout.arrived(session, version, By(f"job:{job.id}"))
+                found = evaluations.of(session, job.id)
+                brand = rollout.arrived(session, version, By(f"job:{job.id}"), found)
+                gate.tell(session, brand, version, found)
                 if brand is not None and brand.paused:
                     jobs.say(session, job.id, f"Brand '{job.brand}' is paused: promote the model to use it.")
                 jobs.finish(

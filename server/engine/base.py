@@ -6,6 +6,7 @@ Held to one contract test (tests/server/test_engine_contract.py) by every implem
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -43,6 +44,11 @@ class RequestRefused(RuntimeError):
         self.status, self.message, self.type, self.param, self.code = status, message, type, param, code
 
 
+# For what nobody waits for. vLLM serves lower numbers first where its scheduling policy is `priority`; its
+# default policy ignores it.
+LOW_PRIORITY = 1000
+
+
 class Engine(Protocol):
     """Five verbs. `start` returns once the engine can answer."""
 
@@ -64,3 +70,9 @@ class Engine(Protocol):
         RequestRefused or EngineUnavailable before the first item; after it an error is an SSE error frame.
         Closing the iterator aborts the generation.
         """
+
+
+async def whole(engine: Engine, kind: Kind, body: dict[str, Any], version: Version | None) -> bytes:
+    """The JSON body that answers a request without a stream. Raises as `Engine.generate` does."""
+    async with aclosing(engine.generate(kind, body, version)) as items:  # type: ignore[type-var]
+        return await anext(items)

@@ -1,7 +1,8 @@
 """A deterministic stand-in for the engine: OpenAI's shapes without a model, for tests of all that is around.
 
 Held to the same contract test as the real one. It knows no tools, no schemas and no template: its answer is
-its model's name and the last words it was sent. Log-probabilities come from its model and the words so far.
+its model's name and the last words it was sent; where it may only choose, the first of these words that is a
+choice. Log-probabilities come from its model and the words so far.
 """
 
 from __future__ import annotations
@@ -76,6 +77,10 @@ class FakeEngine:
         finally:
             self.running -= 1
 
+    def says(self, model: str, prompt: list[str]) -> list[str]:
+        """The words of an answer."""
+        return [model, "heard:", *prompt]
+
     def logprobs(self, model: str, words: Sequence[str]) -> list[float | None]:
         """What `model` thinks of each word; nothing of the first, which follows on nothing."""
         so_far, thought = hashlib.sha256(model.encode()), list[float | None]()
@@ -95,7 +100,8 @@ class FakeEngine:
             _check(budget, 1, CONTEXT, "max_tokens")
         choices: list[Choice] = []
         for prompt in prompts:
-            words, reason = list(_until_stop([model, "heard:", *prompt], body.get("stop"))), "stop"
+            said = _chosen(body, prompt) or self.says(model, prompt)
+            words, reason = list(_until_stop(said, body.get("stop"))), "stop"
             if budget is not None and len(words) > budget:
                 words, reason = words[:budget], "length"
             echoed = len(prompt) if body.get("echo") else 0
@@ -136,6 +142,12 @@ def _last_message(body: dict[str, Any]) -> list[str]:
     content = last.get("content") or ""
     text = content if isinstance(content, str) else " ".join(part["text"] for part in content)
     return text.split()
+
+
+def _chosen(body: dict[str, Any], prompt: list[str]) -> list[str]:
+    """Where it may only choose: the first word that is a choice, else the first choice. Nothing elsewhere."""
+    choices: list[str] = (body.get("structured_outputs") or {}).get("choice") or []
+    return [next((word for word in prompt if word in choices), choices[0])] if choices else []
 
 
 def _until_stop(words: list[str], stop: str | list[str] | None) -> Iterator[str]:

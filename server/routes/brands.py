@@ -6,16 +6,19 @@ import asyncio
 from contextlib import suppress
 from typing import Annotated, Any
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from adapters import rollout
+from adapters import gating, rollout
+from adapters.gate import Gate
+from adapters.reference import BRAND
 from records import pages
 from records.audit import By
 from records.models import Audit, Rollout
-from server import brand_request, shapes
+from server import brand_request, gate_request, shapes
 from server.auth import CurrentActor, CurrentTenant
 from server.body import json_object
 from server.brand_request import BrandRequest
@@ -53,7 +56,10 @@ async def change(
     A version that is about to get requests is loaded first, and proven where it is to answer: where that
     fails nothing is changed.
     """
-    asked = brand_request.parse(await json_object(request))
+    body = await json_object(request)
+    if body.get("action") == gate_request.ACTION:
+        return await _set_gate(brand, body, tenant, by, house)
+    asked = brand_request.parse(body)
     for name, answers in await run_in_threadpool(_rehearse, house, tenant, brand, asked, by):
         version = (await house.names.of(tenant, name)).live
         if answers:
@@ -61,6 +67,20 @@ async def change(
         with suppress(EngineUnavailable, TimeoutError):  # brands can be changed while the engine is down
             await asyncio.wait_for(house.catalog.preload(version), LOAD_SECONDS)
     row = await run_in_threadpool(_change, house, tenant, brand, asked, by)
+    house.names.invalidate()
+    return JSONResponse(shapes.brand(row))
+
+
+async def _set_gate(brand: str, body: dict[str, Any], tenant: str, by: By, house: House) -> JSONResponse:
+    """The brand's gate, also before its first version."""
+    gate = await run_sync(gate_request.parse, body, limiter=house.heavy)
+    if not BRAND.fullmatch(brand) or house.base.is_named(brand):
+        raise missing("brand", brand)
+    for model in gate_request.models(gate):
+        if not house.base.is_named(model):
+            await house.names.of(tenant, model)
+    await run_sync(_check_gate, house, tenant, gate, limiter=house.heavy)
+    row = await run_sync(_write_gate, house, tenant, brand, gate, by, limiter=house.heavy)
     house.names.invalidate()
     return JSONResponse(shapes.brand(row))
 
@@ -104,6 +124,22 @@ def _get_requests(state: dict[str, Any]) -> set[tuple[str | None, bool]]:
     """The versions of a rollout to which requests go, and whether their answers reach clients."""
     candidate = state["candidate"] if state["share"] > 0 else None
     return {(state["live"], True), (candidate, True), (state["shadow"], False)}
+
+
+def _check_gate(house: House, tenant: str, gate: Gate | None) -> None:
+    """Raises RequestRefused."""
+    with house.database.read() as session:
+        gate_request.check_file(session, house.blobs, tenant, gate)
+
+
+def _write_gate(house: House, tenant: str, brand: str, gate: Gate | None, by: By) -> Rollout:
+    """Raises RequestRefused."""
+    with house.database.write() as session:
+        shape = gate.model_dump() if gate else None
+        row = gating.set_gate(session, tenant, brand, house.base.slug, shape, by)
+        if row is None:
+            raise missing("brand", brand)
+        return row
 
 
 def _change(house: House, tenant: str, brand: str, asked: BrandRequest, by: By) -> Rollout:

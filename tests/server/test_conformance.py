@@ -106,6 +106,18 @@ ROUTES: dict[tuple[str, str], tuple[str, Callable[[Made], tuple[str, dict[str, A
         lambda made: ("/v1/completions", {"json": {"model": made.version, "prompt": "hi", "n": 2}}),
     ),
 }
+GRADERS = "/v1/fine_tuning/alpha/graders"
+GRADER = {"type": "string_check", "name": "same", "input": "x", "reference": "x", "operation": "eq"}
+ROUTES |= {
+    ("POST", f"{GRADERS}/run"): (
+        "RunGraderResponse",
+        lambda made: (f"{GRADERS}/run", {"json": {"grader": GRADER, "model_sample": "x"}}),
+    ),
+    ("POST", f"{GRADERS}/validate"): (
+        "ValidateGraderResponse",
+        lambda made: (f"{GRADERS}/validate", {"json": {"grader": GRADER}}),
+    ),
+}
 CONTENT = ("GET", "/v1/files/{file_id}/content")  # bytes, no schema
 SCHEMALESS = {CONTENT}
 # No part of OpenAI's API: test_file_reports.py, routes/test_brands.py, routes/test_adapters.py.

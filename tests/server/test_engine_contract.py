@@ -126,6 +126,14 @@ class Contract:
         await engine.unload(version)
 
     @KINDS
+    async def test_an_answer_that_may_only_choose_is_one_of_the_choices(
+        self, engine: Engine, kind: Kind
+    ) -> None:
+        choices = ["0.25", "very good", 'a "quoted" one, perhaps \\']
+        answer = await one(engine, kind, max_tokens=64, structured_outputs={"choice": choices})
+        assert text(kind, answer["choices"][0]) in choices
+
+    @KINDS
     async def test_an_answer_in_one_piece_is_one_item_in_the_shape_of_openai(
         self, engine: Engine, kind: Kind
     ) -> None:

@@ -9,9 +9,9 @@ import openai
 import pytest
 
 from server import shadow as shadows
-from server.engine.base import Kind, Version
+from server.engine.base import LOW_PRIORITY, Kind, Version
 from server.engine.fake import FakeEngine
-from server.shadow import LOW_PRIORITY, MOST_AT_ONCE
+from server.shadow import MOST_AT_ONCE
 from tests.server.conftest import Running, Stage, until
 from tests.server.test_metrics import scrape
 

@@ -54,13 +54,15 @@ def pairs(count: int) -> list[dict[str, Any]]:
 class Place:
     """One tenant `acme` and its jobs; `work` runs them in this process, `worker` in one of its own."""
 
-    def __init__(self, home: Path, base: Path) -> None:
-        self.settings = Settings(home=home, base=str(base), lease_seconds=2.0, training_threads=1)
+    def __init__(self, home: Path, base: Path, *, is_new: bool = True, **given: Any) -> None:
+        values = {"lease_seconds": 2.0, "training_threads": 1, **given}
+        self.settings = Settings(home=home, base=str(base), **values)
         self.database = Database(self.settings.url)
         self.database.prepare()
         self.workers: list[subprocess.Popen[bytes]] = []
-        with self.database.write() as session:
-            tenants.create(session, "acme")
+        if is_new:
+            with self.database.write() as session:
+                tenants.create(session, "acme")
 
     @property
     def base_sha256(self) -> str:
@@ -95,6 +97,8 @@ class Place:
         brand: str = "luxe",
         method: str = SUPERVISED,
         model: str = "small",
+        seed: int = 5,
+        evaluation: dict[str, Any] | None = None,
         **requested: Any,
     ) -> str:
         row = Job(
@@ -106,10 +110,11 @@ class Place:
             created_at=int(time.time()),
             training_file=training_file,
             validation_file=validation_file,
-            seed=5,
+            seed=seed,
             method=method,
             requested=requested,
             hyperparameters=requested,
+            evaluation=evaluation,
             result_files=[],
             request_sha256="0" * 64,
         )

@@ -36,8 +36,8 @@ def test_a_brand_shows_all_of_its_rollout(server: Running) -> None:
     assert shown.pop("updated_at") > 0
     assert shown == {
         "id": "luxe", "object": "brand", "base": "tiny", "live": second, "previous": first,
-        "candidate": None, "share": 0.0, "shadow": None, "pending": None, "paused": False, "generation": 2,
-        "mirrored": None,
+        "candidate": None, "share": 0.0, "shadow": None, "pending": None, "paused": False, "gate": None,
+        "generation": 2, "mirrored": None,
     }  # fmt: skip
 
 
@@ -262,7 +262,9 @@ def test_nothing_of_it_is_open_without_a_key(shared: Running) -> None:
     [
         ({}, "action", "missing_required_parameter"),
         ({"action": "explode"}, "action", "invalid_value"),
-        ({"action": "promote", "force": True}, "force", "unknown_parameter"),
+        ({"action": "promote", "forced": True}, "forced", "unknown_parameter"),
+        ({"action": "promote", "force": "yes"}, "force", "invalid_value"),
+        ({"action": "rollback", "force": True}, "force", "unsupported_parameter"),
         ({"action": "promote", "version": 5}, "version", "invalid_value"),
         ({"action": "promote", "share": 0.5}, "share", "unsupported_parameter"),
         ({"action": "rollback", "version": "ft:x"}, "version", "unsupported_parameter"),

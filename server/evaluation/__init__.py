@@ -1,0 +1,1 @@
+"""Evaluations of jobs: who is asked what, how the answers are graded, and the report."""

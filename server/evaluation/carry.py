@@ -1,0 +1,206 @@
+"""One evaluation from its request to its results. Called by evaluator.py, which has the lease."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from sqlalchemy import select
+
+from adapters.gate import Gate
+from records import cases, dataset
+from records.blobs import Blobs
+from records.cases import Case, Material
+from records.database import Database
+from records.models import Evaluation, File
+from records.settings import Settings
+from server import grader_request
+from server.catalog import Catalog
+from server.engine.base import Engine, RequestRefused, Version
+from server.evaluation import gate, subjects
+from server.evaluation.asking import AT_ONCE_QUIET, Answer, Asker
+from server.evaluation.grading import Rule, rule_for
+from server.evaluation.subjects import Subject
+from server.graders.base import Means
+from server.graders.multi import AnyGrader
+from server.judge import EngineJudge
+from server.metrics import Metrics
+from server.salts import Salts
+
+MOST_REGRESSIONS = 500
+MOST_SHOWN = 2_000  # characters of an answer that are kept
+
+Shape = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """`threads` are for grading only: nobody else waits for them."""
+
+    settings: Settings
+    database: Database
+    blobs: Blobs
+    engine: Engine
+    catalog: Catalog
+    metrics: Metrics
+    salts: Salts
+    threads: CapacityLimiter
+
+    async def carry_out(self, row: Evaluation) -> Shape:
+        """The results. Raises EngineUnavailable; OSError when the items cannot be read."""
+        material = await run_sync(self._material, row.items_sha256)
+        rule_asked = None if row.request["gate"] is None else Gate.model_validate(row.request["gate"])
+        salt = self.salts.of(row.tenant)
+        means = Means(EngineJudge(self.engine, self.catalog, row.tenant, salt), self.threads)
+        graders = await run_sync(_graders, rule_asked)
+        guarded = await run_sync(self._guarded, row.tenant, rule_asked)
+        deadline = time.monotonic() + self.settings.evaluation_seconds
+        asker = Asker(self.engine, self.metrics, salt, deadline)
+        rule = rule_for(material.cases or guarded or (), graders, means)
+        work = _Work(self.catalog, row.tenant, asker, rule, material.max_tokens)
+        asked = subjects.of(row.request, material)
+        regressions = None if guarded is None else await work.regressions(asked[:2], guarded)
+        shapes = [await work.subject(subject, material.cases) for subject in asked]
+        return {
+            "cases": [{"id": case.id, **_shown(case)} for case in material.cases],
+            "left_out": material.left_out,
+            "instruction": material.instruction,
+            "graders": [grader.model_dump(mode="json", by_alias=True) for grader in graders],
+            "scores": list(rule.names),
+            "subjects": shapes,
+            "regressions": regressions,
+            "gate": gate.outcome(rule_asked, shapes, regressions).model_dump() if rule_asked else None,
+        }
+
+    def _material(self, sha256: str) -> Material:
+        return Material.model_validate_json(self.blobs.path(sha256).read_bytes())
+
+    def _guarded(self, tenant: str, rule: Gate | None) -> list[Case] | None:
+        """The cases of the gate's file; None when there is none or it cannot be read."""
+        if rule is None or rule.must_not_regress is None:
+            return None
+        with self.database.read() as session:
+            mine = select(File).where(File.id == rule.must_not_regress, File.tenant == tenant)
+            file = session.scalar(mine)
+        if file is None:
+            return None
+        try:
+            with self.blobs.path(file.sha256).open("rb") as stream:
+                found = [cases.of(line, f"{file.id}:{number}") for number, line in dataset.parse(stream)]
+        except (OSError, dataset.InvalidLine):
+            return None
+        return [case for case in found if case is not None][:MOST_REGRESSIONS]
+
+
+def _graders(rule: Gate | None) -> list[AnyGrader]:
+    return [grader_request.parse(given) for given in (rule.graders if rule else ())]
+
+
+@dataclass(frozen=True)
+class _Work:
+    catalog: Catalog
+    tenant: str
+    asker: Asker
+    rule: Rule
+    max_tokens: int
+
+    async def subject(self, subject: Subject, asked: Sequence[Case]) -> Shape:
+        """A subject with what it answered, in the order of the cases; or why it is left out."""
+        head = {"kind": subject.kind, "model": subject.model, "step": subject.step}
+        if subject.left_out is not None or not asked:
+            return {**head, "left_out": subject.left_out or "there are no cases", "cases": []}
+        try:
+            async with AsyncExitStack() as stack:
+                version = await self._held(stack, subject)
+                answered = await self._all(subject, asked, version)
+        except RequestRefused as error:
+            return {**head, "left_out": error.message, "cases": []}
+        return {**head, "left_out": None, "cases": answered}
+
+    async def regressions(self, two: Sequence[Subject], guarded: Sequence[Case]) -> list[Shape]:
+        """How the new and the live version do the gate's cases."""
+        new, live = [await self.subject(subject, guarded) for subject in two]
+        passed, mine = ({case["id"]: case for case in one["cases"]} for one in (live, new))
+        nothing: Shape = {"score": None, "passed": False, "why": new["left_out"]}
+        return [
+            {
+                "id": case.id,
+                "live": _passed(passed.get(case.id, nothing)),
+                "new": _passed(mine.get(case.id, nothing)),
+                "why": mine.get(case.id, nothing)["why"],
+            }
+            for case in guarded
+        ]
+
+    async def _held(self, stack: AsyncExitStack, subject: Subject) -> Version | None:
+        """The subject's version, pinned in the engine. A checkpoint leaves it after its turn, the new version
+        under its checkpoint's name too: the place is somebody else's. Raises as Catalog.acquire does."""
+        if subject.model is None:
+            return None
+        if subject.step is not None and subject.model not in self.catalog.held():
+            stack.push_async_callback(self.catalog.release, subject.model)
+        chosen = await stack.enter_async_context(self.catalog.acquire(self.tenant, subject.model))
+        return chosen.version
+
+    async def _all(self, subject: Subject, asked: Sequence[Case], version: Version | None) -> list[Shape]:
+        waiting, found = enumerate(asked), dict[int, Shape]()
+
+        async def work() -> None:
+            for place, case in waiting:
+                found[place] = await self._one(subject, case, version)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(AT_ONCE_QUIET):
+                    group.create_task(work())
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return [found[place] for place in range(len(found))]
+
+    async def _one(self, subject: Subject, case: Case, version: Version | None) -> Shape:
+        for messages in subject.prompts(case):
+            answer = await self.asker.ask(messages, case.tools, self.max_tokens, version)
+            if answer.problem is None:
+                break
+        shape = {"id": case.id, **_measured(answer), "shots": _shots(subject, case, messages)}
+        if answer.problem is not None:
+            return {**shape, "score": None, "passed": False, "parts": {}, "why": answer.problem}
+        scored = await self.rule.score(answer.text, case)
+        return {**shape, **asdict(scored), "text": answer.text[:MOST_SHOWN]}
+
+
+def _passed(case: Shape) -> bool | None:
+    """None when there was no answer to grade."""
+    return None if case["score"] is None else bool(case["passed"])
+
+
+def _measured(answer: Answer) -> Shape:
+    return {
+        "text": None,
+        "characters": None if answer.problem is not None else len(answer.text),
+        "first_token_seconds": answer.first_token_seconds,
+        "seconds": answer.seconds,
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "cut": answer.cut,
+    }
+
+
+def _shots(subject: Subject, case: Case, messages: Sequence[Any]) -> int:
+    """How many of the subject's examples the prompt had."""
+    places = [len(prompt) for prompt in subject.prompts(case)]
+    return len(subject.shots) - places.index(len(messages)) if subject.shots else 0
+
+
+def _shown(case: Case) -> Shape:
+    return {
+        "question": cases.text(case.messages[-1].get("content"))[:MOST_SHOWN],
+        "reference": case.reference[:MOST_SHOWN],
+        "characters": len(case.reference),
+    }
