@@ -69,7 +69,7 @@ def test_a_report_is_shown_and_its_page_and_json_are_written(shell: Shell) -> No
     assert shown.output.startswith("Worth it\nOn 20 held-out examples")
     assert "few shot base │ left out" in " ".join(shown.output.split())
     assert page.read_text().startswith("<!doctype html>")
-    assert "http" not in page.read_text()  # nothing from elsewhere
+    assert "://" not in page.read_text()  # nothing from elsewhere
     found = json.loads(shell("jobs", "report", job_id, "--json").output)
     assert found["verdict"]["worth_it"] is True
 
