@@ -153,7 +153,8 @@ class _Work:
 
         async def work() -> None:
             for place, case in waiting:
-                found[place] = await self._one(subject, case, version)
+                async with self.asker.turn():
+                    found[place] = await self._one(subject, case, version)
 
         try:
             async with asyncio.TaskGroup() as group:
