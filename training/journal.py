@@ -109,6 +109,8 @@ class Journal:
                 blobs.place(draft, sha256)
                 jobs.say(session, job.id, f"New fine-tuned model created: {version.name}")
                 found = evaluations.of(session, job.id)
+                if verdict := evaluations.told(found):
+                    jobs.say(session, job.id, verdict)
                 brand = rollout.arrived(session, version, By(f"job:{job.id}"), found)
                 gate.tell(session, brand, version, found)
                 if brand is not None and brand.paused:

@@ -27,6 +27,7 @@ from server.evaluation import gate, subjects
 from server.evaluation.asking import AT_ONCE_QUIET, Answer, Asker
 from server.evaluation.grading import Rule, rule_for
 from server.evaluation.subjects import Subject
+from server.evaluation.verdict import verdict
 from server.graders.base import Means
 from server.graders.multi import AnyGrader
 from server.judge import EngineJudge
@@ -75,6 +76,7 @@ class Carrier:
             "scores": list(rule.names),
             "subjects": shapes,
             "regressions": regressions,
+            "verdict": verdict(shapes),
             "gate": gate.outcome(rule_asked, shapes, regressions).model_dump() if rule_asked else None,
         }
 

@@ -72,6 +72,10 @@ def test_the_report_says_that_a_job_which_taught_something_was_worth_it(theatre:
     path = f"/v1/fine_tuning/jobs/{job_id}/report"
     found = theatre.server.http().get(path).json()
     assert found["verdict"]["said"] == "worth it"
+    (told,) = [
+        text for text in theatre.place.messages(job_id) if text.startswith("Evaluated: worth it. On 12")
+    ]
+    assert told.endswith("the job has no evaluation.instruction.")
     assert found["verdict"]["gain"] == 1.0
     assert [row["step"] for row in found["checkpoints"] if row["published"]] == [found["subjects"][0]["step"]]
     assert len(found["data"]["training_sha256"]) == 64
