@@ -120,6 +120,12 @@ def is_held(row: Evaluation) -> bool:
     return row.lease_until is not None and row.lease_until > time.time()
 
 
+def told(row: Evaluation | None) -> str | None:
+    """The verdict in a sentence, for the job's events; None where there is no result."""
+    verdict = row.results["verdict"] if row is not None and row.status == DONE and row.results else None
+    return f"Evaluated: {verdict['said'] or 'no verdict'}. {' '.join(verdict['why'])}" if verdict else None
+
+
 def beat(session: Session, base_sha256: str) -> None:
     """A server that chats with this base is here."""
     session.merge(Serving(base_sha256=base_sha256, seen_at=time.time()))

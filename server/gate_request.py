@@ -16,6 +16,7 @@ from records import cases, dataset, files
 from records.blobs import Blobs
 from server import grader_request
 from server.errors import from_validation, invalid
+from server.evaluation.carry import MOST_REGRESSIONS
 from server.evaluation.grading import FIELDS, JSON, SIMILARITY
 from server.graders.multi import MAX_GRADERS
 
@@ -81,6 +82,9 @@ def check_file(session: Session, blobs: Blobs, tenant: str, gate: Gate | None) -
     except dataset.InvalidLine as error:
         said = f"{row.id} is no file of chat examples. {error}"
         raise invalid(said, param, "invalid_file_format") from None
+    if usable > MOST_REGRESSIONS:
+        said = f"{row.id} has {usable} cases; at most {MOST_REGRESSIONS} can be asked of each version."
+        raise invalid(said, param, "too_large")
     if not usable:
         raise invalid(f"No example of {row.id} ends with an answer in text.", param, "invalid_file_format")
 

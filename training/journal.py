@@ -141,6 +141,8 @@ class Journal:
                     one.write(session, job.id)
                 jobs.say(session, job.id, f"New fine-tuned model created: {version.name}")
                 found = evaluations.of(session, job.id)
+                if verdict := evaluations.told(found):
+                    jobs.say(session, job.id, verdict)
                 brand = rollout.arrived(session, version, By(f"job:{job.id}"), found)
                 gate.tell(session, brand, version, found)
                 if brand is not None and brand.paused:

@@ -52,7 +52,11 @@ def learn(client: OpenAI, base: str, folder: Path, seed: int, console: Console) 
             path = write_chats(folder / f"{brand.name}.train.jsonl", cases)
             with path.open("rb") as content:
                 file = client.files.create(file=content, purpose="fine-tune")
-            job = client.fine_tuning.jobs.create(model=base, training_file=file.id, suffix=brand.name)
+            # The job's report compares what training gives with the brand's page of instructions.
+            page = {"evaluation": {"instruction": brand.instructions}}
+            job = client.fine_tuning.jobs.create(
+                model=base, training_file=file.id, suffix=brand.name, extra_body=page
+            )
             console.print(f"{brand.name}: uploaded {path.name} as {file.id}, created {job.id}")
             row = progress.add_task(brand.name, total=None, note="queued", start=False)
             learnings.append(Learning(brand, job.id, row))

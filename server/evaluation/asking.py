@@ -59,10 +59,9 @@ class Asker:
         }  # fmt: skip
         try:
             body = {**fields.check(Kind.CHAT, asked, self.salt).body, "priority": LOW_PRIORITY}
-            async with self._turn():
-                if time.monotonic() > self.deadline:
-                    return Answer(problem="there was no time left")
-                return await self._stream(body, version)
+            if time.monotonic() > self.deadline:
+                return Answer(problem="there was no time left")
+            return await self._stream(body, version)
         except RequestRefused as error:
             return Answer(problem=error.message)
 
@@ -84,7 +83,8 @@ class Asker:
         return Answer("".join(said(items)), first, spent, prompt, completion, cut)
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def turn(self) -> AsyncIterator[None]:
+        """Around a question and the grading of its answer, which may ask a model too."""
         while self._running >= self._at_once():  # noqa: ASYNC110 (the bound itself moves with others' streams)
             await asyncio.sleep(LOOK_SECONDS)
         self._running += 1

@@ -27,6 +27,7 @@ from server.evaluation import gate, subjects
 from server.evaluation.asking import AT_ONCE_QUIET, Answer, Asker
 from server.evaluation.grading import Rule, rule_for
 from server.evaluation.subjects import Subject
+from server.evaluation.verdict import verdict
 from server.graders.base import Means
 from server.graders.multi import AnyGrader
 from server.judge import EngineJudge
@@ -75,6 +76,7 @@ class Carrier:
             "scores": list(rule.names),
             "subjects": shapes,
             "regressions": regressions,
+            "verdict": verdict(shapes),
             "gate": gate.outcome(rule_asked, shapes, regressions).model_dump() if rule_asked else None,
         }
 
@@ -153,7 +155,8 @@ class _Work:
 
         async def work() -> None:
             for place, case in waiting:
-                found[place] = await self._one(subject, case, version)
+                async with self.asker.turn():
+                    found[place] = await self._one(subject, case, version)
 
         try:
             async with asyncio.TaskGroup() as group:

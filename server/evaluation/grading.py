@@ -21,7 +21,7 @@ from server.graders.multi import AnyGrader
 from server.graders.runner import Grading
 from server.graders.similarity import METRICS
 
-SIMILARITY = "rouge_l"
+SIMILARITY = "gleu"
 ALIKE = 0.5  # from here on a text counts as passed
 FIELDS, JSON = "fields", "valid_json"
 

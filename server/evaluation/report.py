@@ -15,7 +15,7 @@ from records import evaluations
 from records.models import Checkpoint, Evaluation, Event, Job, Version
 from server.evaluation import compared, subjects
 from server.evaluation.summary import summary
-from server.evaluation.verdict import unknown, verdict
+from server.evaluation.verdict import unknown
 
 LOSSES = ("train_loss", "valid_loss", "full_valid_loss", "train_mean_token_accuracy")
 
@@ -46,7 +46,7 @@ def report(session: Session, job: Job) -> Shape:
             "outcome": results["gate"] if results else None,
             "held_back": final.held_back if final else None,
         },
-        "verdict": verdict(asked) if results else unknown(_why_not(job, row)),
+        "verdict": results["verdict"] if results else unknown(_why_not(job, row)),
     }
 
 

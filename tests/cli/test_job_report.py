@@ -15,6 +15,7 @@ from records import evaluations, jobs, tenants
 from records.database import Database
 from records.models import Job
 from records.settings import Settings
+from server.evaluation.verdict import verdict
 from tests.server.evaluation.test_figures import asked
 
 BRAND = ("brands", "gate", "luxe", "--tenant", "acme")
@@ -43,9 +44,10 @@ class Shell:
             {"id": f"file-1:{k}", "question": "Where?", "reference": "Here", "characters": 4}
             for k in range(20)
         ]
+        everybody = asked([1.0] * 20, base=[0.0] * 20)
         results: dict[str, Any] = {
             "cases": cases, "left_out": 0, "instruction": None, "graders": [], "scores": ["fields"],
-            "subjects": asked([1.0] * 20, base=[0.0] * 20), "regressions": None, "gate": None,
+            "subjects": everybody, "verdict": verdict(everybody), "regressions": None, "gate": None,
         }  # fmt: skip
         with self.database.write() as session:
             jobs.add(session, row)
@@ -69,7 +71,7 @@ def test_a_report_is_shown_and_its_page_and_json_are_written(shell: Shell) -> No
     assert shown.output.startswith("Worth it\nOn 20 held-out examples")
     assert "few shot base │ left out" in " ".join(shown.output.split())
     assert page.read_text().startswith("<!doctype html>")
-    assert "http" not in page.read_text()  # nothing from elsewhere
+    assert "://" not in page.read_text()  # nothing from elsewhere
     found = json.loads(shell("jobs", "report", job_id, "--json").output)
     assert found["verdict"]["worth_it"] is True
 

@@ -13,6 +13,7 @@ import pytest
 from adapters.base import Base, resolve
 from records import evaluations
 from records.models import Evaluation
+from server.engine.base import Kind, RequestRefused, Version
 from server.engine.fake import FakeEngine
 from tests.server.conftest import Running, Stage, until
 from tests.training.conftest import build
@@ -21,15 +22,20 @@ from training import attempt
 
 
 class Scripted(FakeEngine):
-    """Says what `script` makes of its model's name and the words it was asked, in the order of the calls."""
+    """Says what `script` makes of its model's name and the words that it was asked."""
 
     def __init__(self, script: Callable[[str, str], str] | None = None, **given: Any) -> None:
         super().__init__(**given)
         self.script = script or good
-        self.asked: list[tuple[str, str]] = []
+        self.longest = 100  # messages of a prompt
+
+    async def generate(self, kind: Kind, body: dict[str, Any], version: Version | None) -> Any:
+        if len(body.get("messages", ())) > self.longest:
+            raise RequestRefused(400, "The prompt is too long.", type="invalid_request_error")
+        async for item in super().generate(kind, body, version):
+            yield item
 
     def says(self, model: str, prompt: list[str]) -> list[str]:
-        self.asked.append((model, " ".join(prompt)))
         return self.script(model, " ".join(prompt)).split(" ")
 
 

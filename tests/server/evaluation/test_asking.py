@@ -13,7 +13,7 @@ from records.cases import Case, Material
 from server.engine.base import LOW_PRIORITY, EngineUnavailable, Kind, Version
 from server.engine.fake import FakeEngine
 from server.evaluation import subjects
-from server.evaluation.asking import AT_ONCE, AT_ONCE_QUIET, Asker
+from server.evaluation.asking import AT_ONCE, AT_ONCE_QUIET, Answer, Asker
 from server.evaluation.grading import ByFields, ByGraders, BySimilarity, rule_for
 from server.grader_request import parse
 from server.graders.base import Means
@@ -132,8 +132,12 @@ async def test_few_questions_go_out_while_anybody_else_is_answered(idle: float, 
     await engine.start()
     metrics.last_item -= idle
     one = asker(engine, metrics)
-    ask = [one.ask([{"role": "user", "content": "a b c"}], None, 64, None) for _ in range(24)]
-    answers = await asyncio.gather(*ask)
+
+    async def ask() -> Answer:
+        async with one.turn():
+            return await one.ask([{"role": "user", "content": "a b c"}], None, 64, None)
+
+    answers = await asyncio.gather(*(ask() for _ in range(24)))
     assert engine.most == most
     assert {body["priority"] for body in engine.bodies} == {LOW_PRIORITY}
     assert {body["temperature"] for body in engine.bodies} == {0}

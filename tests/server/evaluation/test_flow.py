@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from records import evaluations, jobs
@@ -71,6 +72,10 @@ def test_the_report_says_that_a_job_which_taught_something_was_worth_it(theatre:
     path = f"/v1/fine_tuning/jobs/{job_id}/report"
     found = theatre.server.http().get(path).json()
     assert found["verdict"]["said"] == "worth it"
+    (told,) = [
+        text for text in theatre.place.messages(job_id) if text.startswith("Evaluated: worth it. On 12")
+    ]
+    assert told.endswith("the job has no evaluation.instruction.")
     assert found["verdict"]["gain"] == 1.0
     assert [row["step"] for row in found["checkpoints"] if row["published"]] == [found["subjects"][0]["step"]]
     assert len(found["data"]["training_sha256"]) == 64
@@ -113,3 +118,22 @@ def test_the_instruction_of_a_job_goes_to_the_base_and_shows_what_training_saves
     found = theatre.server.http().get(f"/v1/fine_tuning/jobs/{job_id}/report").json()
     assert found["evaluation"]["instruction"] == theatre.extra["instruction"]
     assert next(one for one in found["subjects"] if one["kind"] == subjects.INSTRUCTED)["answered"] == 12
+
+
+def test_a_prompt_that_is_too_long_with_all_examples_gets_fewer(theatre: Theatre) -> None:
+    theatre.engine.longest = 6  # messages: two examples and the question are five
+    found = theatre.server.http().get(f"/v1/fine_tuning/jobs/{theatre.train()}/report").json()
+    few_shot = next(one for one in found["subjects"] if one["kind"] == subjects.FEW_SHOT)
+    assert (few_shot["shots"], few_shot["answered"], few_shot["not_answered"]) == (2, 12, 0)
+
+
+def test_what_time_does_not_allow_is_left_out_and_said(theatre: Theatre, monkeypatch: Any) -> None:
+    carrier = theatre.server.house.evaluator._carrier
+    short = carrier.settings.model_copy(update={"evaluation_seconds": 1e-9})
+    monkeypatch.setattr(theatre.server.house.evaluator, "_carrier", replace(carrier, settings=short))
+    found = theatre.server.http().get(f"/v1/fine_tuning/jobs/{theatre.train()}/report").json()
+    assert found["verdict"]["worth_it"] is None
+    new = found["subjects"][0]
+    assert (new["score"], new["not_answered"]) == (None, 12)
+    assert new["why_not_answered"] == "there was no time left"
+    assert new["first_token_seconds"] is None

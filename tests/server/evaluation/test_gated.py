@@ -119,5 +119,8 @@ def test_what_a_gate_needs_is_asked_for(shared: Running) -> None:
     }
     answer = post(shared, action="gate", gate={"graders": [model], "at_least_live": True})
     assert answer.json()["error"]["code"] == "model_not_found"
+    many = shared.upload(content=lines(501, first=0))
+    answer = post(shared, action="gate", gate={"must_not_regress": many})
+    assert answer.json()["error"]["code"] == "too_large"
     theirs = shared.upload("rival")
     assert post(shared, action="gate", gate={"must_not_regress": theirs}).status_code == 400

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from records.models import Evaluation, Serving
 from tests.server.conftest import until
 from tests.server.evaluation.conftest import Theatre, tickets
 from tests.server.proofs import brand, post
+from tests.training.place import trainers_of
 from training import attempt
 
 
@@ -68,6 +71,22 @@ def test_after_a_kill_the_next_attempt_finds_the_same_evaluation(theatre: Theatr
     assert (ended.id, ended.status, ended.attempts) == (began.id, evaluations.DONE, 1)
     assert len(theatre.place.versions(job_id, final=True)) == 1
     assert sum(message.startswith("Evaluating") for message in theatre.place.messages(job_id)) == 1
+
+
+def test_a_job_whose_process_is_killed_while_it_waits_ends_once_with_one_version(theatre: Theatre) -> None:
+    job_id = begin(theatre)
+    theatre.place.worker()
+    until(runs(theatre, job_id), 300)
+    (killed,) = trainers_of(job_id)
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: trainers_of(job_id) not in ([], [killed]), 300)
+    theatre.engine.stuck = False
+    until(lambda: theatre.place.job(job_id).status == jobs.SUCCEEDED, 300)
+    assert len(theatre.place.versions(job_id, final=True)) == 1
+    assert theatre.evaluation(job_id).status == evaluations.DONE
+    messages = theatre.place.messages(job_id)
+    assert sum(message.startswith("Evaluating") for message in messages) == 1
+    assert sum(message.startswith("New fine-tuned model created") for message in messages) == 1
 
 
 def test_what_a_killed_server_had_begun_is_done_by_the_next_one(theatre: Theatre) -> None:

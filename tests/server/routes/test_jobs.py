@@ -135,6 +135,10 @@ def test_hyperparameters_that_contradict_each_other_are_refused(server: Running)
         ({"metadata": {"k": 1}}, "metadata"),
         ({"metadata": "x"}, "metadata"),
         ({"integrations": [{"type": "wandb", "wandb": {"project": "x"}}]}, "integrations"),
+        ({"evaluation": {"instruction": ""}}, "evaluation.instruction"),
+        ({"evaluation": {"instruction": "x" * 16_001}}, "evaluation.instruction"),
+        ({"evaluation": {}}, "evaluation.instruction"),
+        ({"evaluation": {"graders": []}}, "evaluation.instruction"),
         ({"n_epochs": 3}, "n_epochs"),
         ({"tenant": "rival"}, "tenant"),
     ],
@@ -152,6 +156,14 @@ def test_null_means_left_out(server: Running) -> None:
         ("suffix", "seed", "validation_file", "metadata", "integrations", "method", "hyperparameters")
     )
     assert create(server, **nulls).status_code == 200
+
+
+def test_an_instruction_to_compare_with_is_kept_with_the_job(server: Running) -> None:
+    job = create(server, evaluation={"instruction": "Be kind."}).json()
+    with server.house.database.read() as session:
+        row = jobs.get(session, "acme", job["id"])
+        assert row is not None
+        assert row.evaluation == {"instruction": "Be kind."}
 
 
 def test_a_file_of_another_purpose_is_refused(server: Running) -> None:
