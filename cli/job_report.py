@@ -9,23 +9,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import select
 
 from cli import options
+from cli.jobs import JobId, Tenant, missing
 from cli.options import Home
-from records.models import Job
-
-jobs = typer.Typer(no_args_is_help=True)
+from records import jobs
 
 
-@jobs.callback()
-def about() -> None:
-    """Fine-tuning jobs."""
-
-
-@jobs.command()
 def report(
-    job: Annotated[str, typer.Argument(help="The job's id (ftjob-...).")],
+    job: JobId,
+    tenant: Tenant,
     html: Annotated[Path | None, typer.Option("--html", help="Write the report's page to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
     home: Home = None,
@@ -36,9 +29,9 @@ def report(
 
     database = options.open_database(options.read(home=home))
     with database.read() as session:
-        row = session.scalar(select(Job).where(Job.id == job))
+        row = jobs.get(session, tenant, job)
         if row is None:
-            raise options.stop(f"There is no such job: {job!r}.")
+            raise missing(tenant, job)
         found = make(session, row)
     if html is not None:
         html.write_text(page(found), encoding="utf-8")

@@ -25,7 +25,7 @@ jobs = typer.Typer(no_args_is_help=True)
 
 @jobs.callback()
 def about() -> None:
-    """Fine-tuning jobs: list, follow, pause, resume, cancel."""
+    """Fine-tuning jobs: list, follow, pause, resume, cancel, report."""
 
 
 @jobs.command("list")
@@ -43,7 +43,7 @@ def follow(job: JobId, tenant: Tenant, home: Home = None) -> None:
     database = options.open_database(options.read(home=home))
     ended = jobs_shown.follow(Console(), database, tenant, job)
     if ended is None:
-        raise _missing(tenant, job)
+        raise missing(tenant, job)
     raise typer.Exit(ended.status != SUCCEEDED)
 
 
@@ -75,9 +75,9 @@ def _change(
     except queue.ChangeRefused as refused:
         raise options.stop(str(refused)) from None
     if row is None:
-        raise _missing(tenant, job)
+        raise missing(tenant, job)
     Console().print(jobs_shown.table([row]))
 
 
-def _missing(tenant: str, job: str) -> typer.Exit:
+def missing(tenant: str, job: str) -> typer.Exit:
     return options.stop(f"Tenant {tenant!r} has no such job: {job!r}. `chorus jobs list` shows them.")

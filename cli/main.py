@@ -13,6 +13,7 @@ from cli.adapters import adapters
 from cli.brand_gate import gate
 from cli.brands import brands
 from cli.data import data
+from cli.job_report import report
 from cli.jobs import jobs
 from cli.options import Base, Home, Host, Port
 from cli.tenants import tenants
@@ -27,6 +28,7 @@ app.add_typer(
     brands, name="brands", help="What brands mean: promote, roll back, retire, canary, shadow, gate."
 )
 app.add_typer(data, name="data", help="Check training data, and split it.")
+jobs.command("report")(report)
 app.add_typer(jobs, name="jobs", help="Fine-tuning jobs: list, follow, pause, resume, cancel, report.")
 app.add_typer(tenants, name="tenants", help="Tenants and their API keys.")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from records.dataset import Assistant
+from records.dataset import Assistant, Completion, Line, Pair
 
 MOST_CASES = 100
 MOST_TEXT = 16_000  # characters of a case's messages and answer
@@ -55,21 +55,23 @@ class Material(_Strict):
     left_out: int = 0
 
 
-def of(line: Any, id: str) -> Case | None:
+def of(line: Line, id: str) -> Case | None:
     """A line of a training file as a case: its last answer that is learnt, the preferred one of a pair.
 
     None for what has no text to compare with (calls of tools, a bare completion) or too much of it.
     """
-    example = getattr(line, "preferred", line)
-    messages = list(getattr(example, "messages", ()))
-    last = max((k for k, said in enumerate(messages) if _is_learnt(said)), default=None)
-    if last is None or not messages[:last] or messages[last].tool_calls:
+    example = line.preferred if isinstance(line, Pair) else line
+    if isinstance(example, Completion):
         return None
-    before = [message.model_dump(exclude_none=True, exclude={"weight"}) for message in messages[:last]]
+    last = max((k for k, said in enumerate(example.messages) if _is_learnt(said)), default=0)
+    messages, answer = example.messages[:last], example.messages[last]
+    if not messages or not isinstance(answer, Assistant) or answer.tool_calls:
+        return None
+    before = [message.model_dump(exclude_none=True, exclude={"weight"}) for message in messages]
     case = Case(
         id=id,
         messages=before,
-        reference=text(messages[last].content),
+        reference=text(answer.content),
         tools=[tool.model_dump(exclude_none=True) for tool in example.tools] if example.tools else None,
     )
     size = len(case.reference) + sum(len(str(message)) for message in before)

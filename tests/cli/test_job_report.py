@@ -66,20 +66,20 @@ def shell(tmp_path: Path) -> Shell:
 def test_a_report_is_shown_and_its_page_and_json_are_written(shell: Shell) -> None:
     page = shell.home / "report.html"
     job_id = shell.evaluated()
-    shown = shell("jobs", "report", job_id, "--html", str(page))
+    shown = shell("jobs", "report", "--tenant", "acme", job_id, "--html", str(page))
     assert shown.exit_code == 0, shown.output
     assert shown.output.startswith("Worth it\nOn 20 held-out examples")
     assert "few shot base │ left out" in " ".join(shown.output.split())
     assert page.read_text().startswith("<!doctype html>")
     assert "://" not in page.read_text()  # nothing from elsewhere
-    found = json.loads(shell("jobs", "report", job_id, "--json").output)
+    found = json.loads(shell("jobs", "report", "--tenant", "acme", job_id, "--json").output)
     assert found["verdict"]["worth_it"] is True
 
 
 def test_a_job_that_is_not_there_ends_with_a_sentence(shell: Shell) -> None:
-    shown = shell("jobs", "report", "ftjob-none")
+    shown = shell("jobs", "report", "--tenant", "acme", "ftjob-none")
     assert shown.exit_code == 2
-    assert "There is no such job: 'ftjob-none'." in shown.output
+    assert "has no such job: 'ftjob-none'" in shown.output
 
 
 def test_a_gate_is_read_from_a_file_and_removed(shell: Shell) -> None:

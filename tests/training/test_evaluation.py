@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from adapters import gating, rollout
+from adapters.base import resolve
 from records import evaluations, jobs
 from records.audit import By
 from tests.training.place import Place, chat, chats
@@ -16,7 +17,8 @@ GATE = {"graders": [], "thresholds": {"score": 0.5}, "must_not_regress": None, "
 
 def inputs(place: Place, job_id: str, renderer: Renderer) -> Inputs:
     journal = Journal(place.database, place.claim())
-    return validate(journal, place.job(job_id), place.settings.home, renderer, 512)
+    base = resolve(place.settings.base, place.settings.home)
+    return validate(journal, place.job(job_id), place.settings.home, base, renderer, 512)
 
 
 def test_without_a_server_a_job_says_that_it_was_not_evaluated_and_ends_at_once(place: Place) -> None:

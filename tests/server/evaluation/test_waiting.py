@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -19,6 +20,12 @@ from tests.server.evaluation.conftest import Theatre, tickets
 from tests.server.proofs import brand, post
 from tests.training.place import trainers_of
 from training import attempt
+
+
+@pytest.fixture(autouse=True)
+def _no_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt here is a thread, and signals are the main thread's."""
+    monkeypatch.setattr(attempt, "asked_to_stop", lambda: nullcontext(lambda: False))
 
 
 class Attempt(threading.Thread):
