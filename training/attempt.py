@@ -29,7 +29,7 @@ from training.bounds import Clock, Need
 from training.chat import Renderer
 from training.checkpoint import Folder, Saved, State
 from training.encode import wanted
-from training.failure import UNREADABLE, JobFailed, unsupported_base
+from training.failure import UNREADABLE, JobFailed, diverged, unsupported_base
 from training.inputs import Inputs, validate
 from training.journal import Journal
 from training.objective import SUPERVISED, Objective, evaluate
@@ -55,14 +55,6 @@ def run(settings: Settings, lease: Lease) -> None:
         journal.fail(failure)
     finally:
         database.close()
-
-
-def diverged(step: int) -> JobFailed:
-    return JobFailed(
-        "training_diverged",
-        f"The loss is not a number at step {step}; lower learning_rate_multiplier.",
-        "hyperparameters",
-    )
 
 
 def prepare(settings: Settings, journal: Journal) -> Attempt:
@@ -227,7 +219,7 @@ class Attempt:
         """The best checkpoint becomes the job's version; the end of the job. Raises JobFailed when the time
         was over before the first."""
         best, said = outcome.chosen(self.state, self.plan, self.settings, time_is_over=self.clock.is_over())
-        evaluation.carry_out(self.settings, self.journal, self.job, self.base, self.inputs, best.step)
+        said += evaluation.carry_out(self.settings, self.journal, self.job, self.base, self.inputs, best.step)
         rows = results(self.state.rows)
         self.journal.succeed(best, rows, self.settings.home, self.state.tokens, said)
 
