@@ -18,7 +18,7 @@ from tests.test_loop import events, succeeded, wait_for
 pytestmark = pytest.mark.engine
 
 TICKETS = BRANDS["tickets"]
-EPOCHS = {"n_epochs": 3, "batch_size": 8}
+EPOCHS = {"n_epochs": 8, "batch_size": 8}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def train(client: OpenAI, rows: Sequence[dict[str, Any]], held_out: str, **given
 def desk(client: OpenAI) -> tuple[Any, str]:
     """(a job that has taught the brand `desk` tickets in JSON, its held-out file)."""
     held_out = upload(client, [case.chat() for case in TICKETS.cases("held_out", 16, 0)])
-    return train(client, [case.chat() for case in TICKETS.cases("train", 240, 0)], held_out), held_out
+    return train(client, [case.chat() for case in TICKETS.cases("train", 160, 0)], held_out), held_out
 
 
 def test_a_job_is_evaluated_beside_what_needs_no_training(
@@ -67,7 +67,7 @@ def test_a_job_is_evaluated_beside_what_needs_no_training(
     assert scores["new"] > 0.5 > scores["base"]
     assert scores["few_shot_base"] is not None
     assert found["verdict"]["said"] == "worth it"
-    assert sum(one["kind"] == "checkpoint" for one in found["subjects"]) == 2
+    assert sum(one["kind"] == "checkpoint" for one in found["subjects"]) == 7
     page = http.get(f"fine_tuning/jobs/{job.id}/report", params={"format": "html"})
     assert page.headers["content-type"].startswith("text/html")
     assert "<svg" in page.text
@@ -80,7 +80,7 @@ def test_a_planted_regression_is_stopped_by_the_gate(
     job, held_out = desk
     gate = {"thresholds": {"valid_json": 0.9}, "must_not_regress": held_out}
     assert http.post("brands/desk", json={"action": "gate", "gate": gate}).status_code == 200
-    worse = train(client, [broken(case) for case in TICKETS.cases("train", 240, 0)], held_out)
+    worse = train(client, [broken(case) for case in TICKETS.cases("train", 160, 0)], held_out)
     assert worse.fine_tuned_model is not None
     brand = http.get("brands/desk").json()
     assert (brand["live"], brand["candidate"], brand["share"]) == (

@@ -19,11 +19,14 @@ from safetensors.torch import save as as_bytes
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from adapters import check
+from adapters.base import Base
 from adapters.manifest import CONFIG, WEIGHTS
 from adapters.modules import SERVED_LINEARS
+from adapters.refused import Code, Refused
 from records.settings import SERVED_RANKS
 from training import flat
-from training.failure import UNREADABLE, unsupported_base
+from training.failure import UNREADABLE, JobFailed, unsupported_base
 
 PREFERRED_RANK = 16
 ALPHA_PER_RANK = 2
@@ -155,3 +158,13 @@ def save(model: Any, folder: Path, base_slug: str) -> None:
 def _plain(value: object) -> object:
     """PEFT keeps lists of names as sets."""
     return sorted(value) if isinstance(value, set) else str(value)
+
+
+def admit(draft: Path, base: Base, max_rank: int) -> None:
+    """What is published has passed the check that serving relies on. Raises JobFailed."""
+    try:
+        check.admit(draft, base, max_rank=max_rank)
+    except Refused as refused:
+        if refused.code is Code.UNREADABLE:
+            raise  # the disk's fault: another attempt may do better
+        raise JobFailed(refused.code, f"The trained adapter cannot be served. {refused}") from refused

@@ -10,16 +10,14 @@ import math
 import sys
 import traceback
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers.utils import logging
 
-from adapters import check, publish
+from adapters import publish
 from adapters.base import Base, BaseNotFound, resolve
 from adapters.manifest import Manifest
-from adapters.refused import Code, Refused
 from records.database import Database
 from records.jobs import RUNNING, Lease, LeaseLost
 from records.models import Job
@@ -133,9 +131,10 @@ class Attempt:
 
         Its last step is on disk when a pause stops it (LeaseLost), or SIGTERM does (SystemExit).
         """
+        progress = Progress(self.journal)
+        self.catch_up(progress)
         if self.is_done():
             return
-        progress = Progress(self.journal)
         steps = loop.steps(
             self.model, self.optimizer, self.plan, self.inputs.train, self.inputs.valid,
             objective=self.objective, seed=self.job.seed, done=self.state.step,
@@ -146,6 +145,7 @@ class Attempt:
                 try:
                     progress.tell(step)
                 except LeaseLost:
+                    self.state.owed = progress.event(step) | {"ends_epoch": step.ends_epoch}
                     self.keep()
                     raise
                 if step.ends_epoch:
@@ -156,6 +156,14 @@ class Attempt:
                     return
                 if is_asked():
                     sys.exit(STOPPED)
+
+    def catch_up(self, progress: Progress) -> None:
+        """Do what a pause kept the last attempt from: its last event, and its epoch's checkpoint."""
+        owed, self.state.owed = self.state.owed, None
+        if owed is not None:
+            progress.tell_late(owed)
+            if owed["ends_epoch"]:
+                self.checkpoint()
 
     def is_done(self) -> bool:
         """Whether the plan is carried out, the held-out loss tells to stop, or the time is over."""
@@ -194,20 +202,11 @@ class Attempt:
         manifest = self.manifest(metrics)
         with self.folder.draft(state.step) as draft:
             adapter.save(self.model, draft, self.base.slug)
-            self.admit(draft)
+            adapter.admit(draft, self.base, self.settings.max_lora_rank)
             sha256 = publish.store(self.settings.home, draft, manifest)
         state.saved.append(Saved(state.step, sha256, manifest.model_dump(mode="json"), metrics, self.proof()))
         self.keep()
         self.journal.checkpoint(state.saved[-1])
-
-    def admit(self, draft: Path) -> None:
-        """What is published has passed the check that serving relies on. Raises JobFailed."""
-        try:
-            check.admit(draft, self.base, max_rank=self.settings.max_lora_rank)
-        except Refused as refused:
-            if refused.code is Code.UNREADABLE:
-                raise  # the disk's fault: another attempt may do better
-            raise JobFailed(refused.code, f"The trained adapter cannot be served. {refused}") from refused
 
     def proof(self) -> dict[str, Any] | None:
         """What serving proves itself by: held-out examples, where there are some."""

@@ -62,6 +62,7 @@ class State:
     adapter: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     generator: Tensor | None = None
+    owed: dict[str, Any] | None = None  # what a pause kept an attempt from saying: attempt.catch_up
     reference: Tensor | None = None
     accuracy: float | None = None
 

@@ -93,7 +93,7 @@ class Journal:
             data = session.scalar(told.order_by(Event.seq.desc()).limit(1))
         return int(data["step"]) if data else 0
 
-    def metrics(self, message: str, data: dict[str, Any], estimated_finish: int) -> None:
+    def metrics(self, message: str, data: dict[str, Any], estimated_finish: int | None) -> None:
         with self.write(estimated_finish=estimated_finish) as (session, job):
             jobs.say(session, job.id, message, type="metrics", data=data)
 

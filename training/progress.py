@@ -44,12 +44,19 @@ class Progress:
         self.tokens, self.seconds = self.tokens + step.tokens, self.seconds + step.seconds
         if step.step <= self.told or not self._due(step):
             return
-        self.journal.metrics(
-            f"Step {step.step}/{step.total_steps}: training loss={step.train.mean_loss:.2f}",
-            self._data(step),
-            int(time.time() + self._seconds_left(step)) + 1,
-        )
+        said = self.event(step)
+        self.journal.metrics(said["message"], said["data"], int(time.time() + self._seconds_left(step)) + 1)
         self.spoke, self.tokens, self.seconds = time.monotonic(), 0.0, 0.0
+
+    def event(self, step: Step) -> dict[str, Any]:
+        """`message` and `data` of a step's event."""
+        message = f"Step {step.step}/{step.total_steps}: training loss={step.train.mean_loss:.2f}"
+        return {"message": message, "data": self._data(step)}
+
+    def tell_late(self, said: dict[str, Any]) -> None:
+        """Write an event that an earlier attempt could not write. Raises LeaseLost."""
+        if said["data"]["step"] > self.told:
+            self.journal.metrics(said["message"], said["data"], None)
 
     def _due(self, step: Step) -> bool:
         if step.step in (1, step.total_steps) or step.ends_epoch or step.valid is not None:
