@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -21,6 +20,7 @@ from records.database import Database
 from records.models import Evaluation, File
 from records.settings import Settings
 from server import grader_request
+from server.at_once import each
 from server.catalog import Catalog
 from server.engine.base import Engine, RequestRefused, Version
 from server.evaluation import gate, subjects
@@ -151,20 +151,11 @@ class _Work:
         return chosen.version
 
     async def _all(self, subject: Subject, asked: Sequence[Case], version: Version | None) -> list[Shape]:
-        waiting, found = enumerate(asked), dict[int, Shape]()
+        async def turn(case: Case) -> Shape:
+            async with self.asker.turn():
+                return await self._one(subject, case, version)
 
-        async def work() -> None:
-            for place, case in waiting:
-                async with self.asker.turn():
-                    found[place] = await self._one(subject, case, version)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(AT_ONCE_QUIET):
-                    group.create_task(work())
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        return [found[place] for place in range(len(found))]
+        return await each(AT_ONCE_QUIET, asked, turn)
 
     async def _one(self, subject: Subject, case: Case, version: Version | None) -> Shape:
         for messages in subject.prompts(case):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from server.at_once import each
 from server.graders.base import Grade, Grader, Item, Means, Sample
 from server.graders.multi import AnyGrader
 
@@ -31,17 +31,4 @@ async def grade_all(
 ) -> list[Grade]:
     """The grades in the order of the cases, which are drawn as there is room. Raises the first error that
     `grader` raises, after the others were cancelled."""
-    waiting = enumerate(cases)
-    grades: dict[int, Grade] = {}
-
-    async def work() -> None:
-        for place, (sample, item) in waiting:
-            grades[place] = await grader.grade(sample, item)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(at_once):
-                group.create_task(work())
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [grades[place] for place in range(len(grades))]
+    return await each(at_once, cases, lambda case: grader.grade(*case))
