@@ -56,14 +56,11 @@ def duplicated(train: Sequence[Row], found: Likenesses) -> Iterator[Finding]:
         ("duplicate", exact, "are exact copies of an earlier row"),
         ("near_duplicate", near, "differ from an earlier row in trifles only (spelling, commas, a please)"),
     ):
-        if lines:
-            heavy = len(lines) >= WORTH_A_WARNING * len(train)
-            yield finding(
-                code, Severity.WARNING if heavy else Severity.NOTE, sorted(lines),
-                f"{rows(len(lines))} of {len(train):,} ({share(len(lines), len(train))}) {how}: they weigh "
-                "twice, and may stand on both sides of a random split. Remove them, or split with "
-                "`chorus data split`.",
-            )  # fmt: skip
+        yield from _alike(
+            code, lines, len(train), "row",
+            f"{how}: they weigh twice, and may stand on both sides of a random split. Remove them, or split "
+            "with `chorus data split`.",
+        )  # fmt: skip
 
 
 def leaked(train: Sequence[Row], valid: Sequence[Row], found: Likenesses) -> Iterator[Finding]:
@@ -80,10 +77,16 @@ def leaked(train: Sequence[Row], valid: Sequence[Row], found: Likenesses) -> Ite
         ("validation_leak", exact, "are copies of training rows"),
         ("near_validation_leak", near, "differ from training rows in trifles only"),
     ):
-        if lines:
-            heavy = len(lines) >= WORTH_A_WARNING * len(valid)
-            yield finding(
-                code, Severity.WARNING if heavy else Severity.NOTE, sorted(lines),
-                f"{rows(len(lines), 'validation row')} of {len(valid):,} ({share(len(lines), len(valid))}) "
-                f"{how}, so the validation loss flatters. Make the split again with `chorus data split`.",
-            )  # fmt: skip
+        yield from _alike(
+            code, lines, len(valid), "validation row",
+            f"{how}, so the validation loss flatters. Make the split again with `chorus data split`.",
+        )  # fmt: skip
+
+
+def _alike(code: str, lines: list[int], of: int, what: str, said: str) -> Iterator[Finding]:
+    if lines:
+        heavy = len(lines) >= WORTH_A_WARNING * of
+        yield finding(
+            code, Severity.WARNING if heavy else Severity.NOTE, sorted(lines),
+            f"{rows(len(lines), what)} of {of:,} ({share(len(lines), of)}) {said}",
+        )  # fmt: skip
