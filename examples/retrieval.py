@@ -42,7 +42,7 @@ def learn(client: OpenAI, folder: Path) -> str:
     path = write_chats(folder / "curator.train.jsonl", curator.BRAND.cases("train", TRAINING_EXAMPLES))
     base = os.environ.get("BASE_MODEL", "tiny")
     job = client.fine_tuning.jobs.create(
-        model=base, training_file=upload(client, path), suffix=curator.BRAND.name
+        model=base, training_file=upload(client, path), suffix=curator.BRAND.name, seed=0
     )
     print(f"created {job.id} for brand {curator.BRAND.name}")
     return follow(client, job.id)

@@ -14,7 +14,7 @@ from examples.brands.case import Brand, Case, Split
 
 Kind = Literal["told", "bare", "silent"]
 """A passage that answers; no passage; a passage on the right piece that says other things of it."""
-_SHARES: dict[Kind, float] = {"told": 0.65, "bare": 0.2, "silent": 0.15}
+_SHARES: dict[Kind, float] = {"told": 0.6, "bare": 0.2, "silent": 0.2}
 
 OPENING = "Hollis & Finch, at your service."
 CLOSING = "The kettle is always on."
