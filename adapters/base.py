@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,19 @@ class Base:
         """Equal for bases that make the same tokens of a conversation, and cut it at the same length."""
         return f"{self.template_sha256[:16]}{self.config_sha256[:16]}"
 
+    @property
+    def hashes(self) -> dict[str, str]:
+        """All that a version must have been trained on to be served with this base, by what it is."""
+        return {
+            "configuration": self.config_sha256,
+            "weights": self.weights_sha256,
+            "chat template": self.template_sha256,
+        }
+
+    def differs(self, hashes: Mapping[str, str]) -> str | None:
+        """What of this base is other than `hashes` say, or None."""
+        return next((what for what, its in self.hashes.items() if hashes[what] != its), None)
+
     def is_named(self, model: str) -> bool:
         """Whether a client's `model` means this base: its slug, or the id it was started with."""
         return model in (self.slug, self.source)
@@ -52,13 +65,22 @@ def resolve(source: str, home: Path) -> Base:
     Raises BaseNotFound.
     """
     name, path = _locate(source)
+    return _read_base(_slug(name), source, path, home)
+
+
+def on_disk(base: Base, home: Path) -> Base:
+    """`base` as its folder holds it by now; nothing is fetched. Raises BaseNotFound."""
+    return _read_base(base.slug, base.source, base.path, home)
+
+
+def _read_base(slug: str, source: str, path: Path, home: Path) -> Base:
     if not (path / "config.json").is_file():
         raise BaseNotFound(f"Base model {source!r}: there is no config.json in {path}.")
     weights = sorted(path.glob("*.safetensors"))
     if not weights:
         raise BaseNotFound(f"Base model {source!r}: there is no *.safetensors file in {path}.")
     return Base(
-        slug=_slug(name),
+        slug=slug,
         source=source,
         path=path,
         config_sha256=_digest([path / "config.json"]),

@@ -24,7 +24,8 @@ class Manifest(BaseModel):
     Of an import the training is not known: what OF_TRAINING names is None, and `received_sha256` is the
     content address (content.py) of the files as they came, before a repair. Nothing in it changes from one
     import of the same files to the next, nor from one release to the next: a younger field that is empty is
-    not written. `parents` are the versions that training went on from, name to sha256.
+    not written. `parents` are the versions that training went on from, name to sha256; `data` counts what was
+    learnt from.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +46,7 @@ class Manifest(BaseModel):
     seed: int | None = None
     training_sha256: str | None = None
     validation_sha256: str | None = None
+    data: dict[str, int] = Field(default={}, exclude_if=_is_empty)
     hyperparameters: dict[str, Any] = {}
     metrics: dict[str, float] = {}
     code_version: str | None = None
@@ -62,13 +64,16 @@ class Manifest(BaseModel):
 
     def fits(self, base: Base) -> str | None:
         """None when the version was made for this very `base`, else a sentence that says what differs."""
-        ours = (base.config_sha256, base.weights_sha256, base.template_sha256)
-        theirs = (self.base_config_sha256, self.base_weights_sha256, self.template_sha256)
-        for what, mine, its in zip(("configuration", "weights", "chat template"), ours, theirs, strict=True):
-            if mine != its:
-                came = "trained on" if self.source == "trained" else "imported for"
-                return (
-                    f"It was {came} base model {self.base!r}, whose {what} differs from the "
-                    f"{base.slug!r} that is served here; train it again on this base."
-                )
-        return None
+        theirs = {
+            "configuration": self.base_config_sha256,
+            "weights": self.base_weights_sha256,
+            "chat template": self.template_sha256,
+        }
+        what = base.differs(theirs)
+        if what is None:
+            return None
+        came = "trained on" if self.source == "trained" else "imported for"
+        return (
+            f"It was {came} base model {self.base!r}, whose {what} differs from the {base.slug!r} that is "
+            "served here; train it again on this base."
+        )

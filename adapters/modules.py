@@ -5,6 +5,9 @@ Not the embedding nor the LM head: vLLM 0.32 answers prompt log-probabilities wr
 and a changed vocabulary cannot be mixed in one batch.
 """
 
+from records.settings import SERVED_RANKS
+
+PREFERRED_RANK = 16
 SERVED_LINEARS = (
     "q_proj",
     "k_proj",
@@ -16,3 +19,8 @@ SERVED_LINEARS = (
     "gate_up_proj",
     "down_proj",
 )
+
+
+def rank_for(largest: int) -> int:
+    """PREFERRED_RANK, or the next lower one that an engine with `max_lora_rank=largest` serves."""
+    return max(rank for rank in SERVED_RANKS if rank <= min(PREFERRED_RANK, largest))

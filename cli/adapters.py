@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapters import base as bases
-from adapters import imported
+from adapters import imported, resolve
 from adapters.check import Admitted, admit
 from adapters.eligible import RolloutRefused
 from adapters.imported import Imported, NotImported
@@ -30,7 +30,7 @@ adapters = typer.Typer(no_args_is_help=True)
 
 @adapters.callback()
 def about() -> None:
-    """Check and import LoRA adapters."""
+    """Check and import LoRA adapters, and show versions' cards."""
 
 
 @adapters.command()
@@ -89,6 +89,25 @@ def take_in(
         typer.echo(json.dumps({"imported": True, **done.shown()}))
     else:
         _show_import(done)
+
+
+@adapters.command()
+def card(
+    name: Annotated[str, typer.Argument(help="A version (ft:...), or a brand for what is live.")],
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose version it is.")],
+    base: Base = None,
+    home: Home = None,
+) -> None:
+    """Print a version's model card: what it was made of, how it does, what it is for. Markdown."""
+    from server.evaluation.card import card as make
+
+    settings = options.read(base=base, home=home)
+    model = _resolve(settings)
+    with options.open_database(settings).read() as session:
+        row = resolve.version_for(session, tenant, name, model)
+        if row is None:
+            raise options.stop(f"{tenant!r} has no version or brand {name!r}; GET /v1/models lists them.")
+        typer.echo(make(session, row), nl=False)
 
 
 def _resolve(settings: Settings) -> bases.Base:

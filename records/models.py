@@ -77,6 +77,8 @@ class Job(Row):
     estimated_finish: Mapped[int | None]
     training_file: Mapped[str] = mapped_column(String(40))
     validation_file: Mapped[str | None] = mapped_column(String(40))
+    # Hashes of the base that the server had when it took the job (adapters.base.Base.hashes).
+    base_hashes: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
     seed: Mapped[int]
     method: Mapped[str] = mapped_column(String(16), default=SUPERVISED)
     requested: Mapped[dict[str, Any]]  # hyperparameters as asked for, "auto" included

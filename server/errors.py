@@ -67,9 +67,11 @@ def too_large(limit: int) -> RequestRefused:
     return RequestRefused(413, message, type=INVALID, code="request_too_large")
 
 
-def disk_full() -> RequestRefused:
-    message = "The server's disk is full; nothing was kept. Ask its operator to make room."
-    return RequestRefused(507, message, type="server_error", code="disk_full")
+def disk_full(
+    message: str = "The server's disk is full; nothing was kept. Ask its operator to make room.",
+    code: str = "disk_full",
+) -> RequestRefused:
+    return RequestRefused(507, message, type="server_error", code=code)
 
 
 def from_validation(

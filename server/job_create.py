@@ -23,6 +23,7 @@ from server.errors import invalid
 from server.house import House
 from server.job_parent import parent
 from server.job_request import MAX_SEED, JobRequest
+from server.job_servable import check_base, check_room
 
 RETRY_SECONDS = 600
 KEY_SECONDS = 24 * 3600
@@ -51,7 +52,13 @@ class Retry:
 
 
 def create_once(house: House, tenant: str, asked: JobRequest, retry: Retry) -> Job:
-    """The job of this request, durable on return. Raises RequestRefused for a file that does not do."""
+    """The job of this request, durable on return. Raises RequestRefused for a file that does not do, or
+    where what it makes could not be served."""
+    with house.database.read() as session:
+        known = _known(session, tenant, retry)
+    if known is not None:
+        return known
+    check_base(house)  # reads files: nobody's write shall wait for that
     with house.database.write() as session:
         known = _known(session, tenant, retry)
         if known is not None:
@@ -59,12 +66,15 @@ def create_once(house: House, tenant: str, asked: JobRequest, retry: Retry) -> J
         _check_file(session, tenant, "training_file", asked.training_file)
         if asked.validation_file is not None:
             _check_file(session, tenant, "validation_file", asked.validation_file)
-        model = (
-            house.base.slug
-            if house.base.is_named(asked.model)
-            else parent(session, house, tenant, asked.model)
-        )
         chosen = asked.chosen()
+        epochs = chosen["n_epochs"] if chosen["n_epochs"] != "auto" else None
+        if house.base.is_named(asked.model):
+            model = house.base.slug
+            check_room(house, epochs)
+        else:
+            origin = parent(session, house, tenant, asked.model)
+            model = origin.name
+            check_room(house, epochs, origin.manifest["rank"], origin.manifest["target_modules"])
         row = Job(
             id=new_id("ftjob-"),
             tenant=tenant,
@@ -74,6 +84,7 @@ def create_once(house: House, tenant: str, asked: JobRequest, retry: Retry) -> J
             created_at=int(time.time()),
             training_file=asked.training_file,
             validation_file=asked.validation_file,
+            base_hashes=house.base.hashes,
             seed=secrets.randbelow(MAX_SEED + 1) if asked.seed is None else asked.seed,
             method=asked.method_type,
             requested=chosen,

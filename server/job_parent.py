@@ -15,8 +15,8 @@ from server.errors import INVALID, invalid, unknown_model
 from server.house import House
 
 
-def parent(session: Session, house: House, tenant: str, model: str) -> str:
-    """The name of the tenant's version. Raises RequestRefused: 404 when there is none (any more) or it was
+def parent(session: Session, house: House, tenant: str, model: str) -> Version:
+    """The tenant's version. Raises RequestRefused: 404 when there is none (any more) or it was
     made for another base, 410 when it is refuted, 400 when this server could not serve what comes of it."""
     if not model.startswith("ft:"):
         said = (
@@ -38,4 +38,4 @@ def parent(session: Session, house: House, tenant: str, model: str) -> str:
             f"another version, or use '{house.base.slug}'."
         )
         raise invalid(said, "model", "rank_too_large")
-    return row.name
+    return row

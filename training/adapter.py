@@ -24,22 +24,15 @@ from adapters.base import Base
 from adapters.manifest import CONFIG, WEIGHTS
 from adapters.modules import SERVED_LINEARS
 from adapters.refused import Code, Refused
-from records.settings import SERVED_RANKS
 from training import flat
 from training.failure import UNREADABLE, JobFailed, unsupported_base
 
-PREFERRED_RANK = 16
 ALPHA_PER_RANK = 2
 LONGEST = 8192
 
 
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def rank_for(largest: int) -> int:
-    """PREFERRED_RANK, or the next lower one that an engine with `max_lora_rank=largest` serves."""
-    return max(rank for rank in SERVED_RANKS if rank <= min(PREFERRED_RANK, largest))
 
 
 def read_config(path: Path) -> Any:

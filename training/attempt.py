@@ -18,12 +18,13 @@ from transformers.utils import logging
 from adapters import publish
 from adapters.base import Base, BaseNotFound, resolve
 from adapters.manifest import Manifest
+from adapters.modules import rank_for
 from records.database import Database
 from records.jobs import RUNNING, Lease, LeaseLost
 from records.models import Job
 from records.settings import Settings
 from training import adapter, auto, dpo, evaluation, flat, loop, outcome, parent, proof
-from training.bounds import Clock, Need
+from training.bounds import Clock, check_room
 from training.chat import Renderer
 from training.checkpoint import Folder, Saved, State
 from training.encode import wanted
@@ -62,6 +63,7 @@ def prepare(settings: Settings, journal: Journal) -> Attempt:
         base = resolve(settings.base, settings.home)
     except BaseNotFound as error:
         raise unsupported_base(UNREADABLE) from error
+    parent.check_base(job, base)
     origin = parent.find(journal, job.model, base, settings.home, settings.max_lora_rank)
     try:
         config = adapter.read_config(base.path)
@@ -73,7 +75,7 @@ def prepare(settings: Settings, journal: Journal) -> Attempt:
     inputs = validate(journal, job, settings.home, base, renderer, adapter.longest(config))
     model = adapter.load_base(base.path, adapter.device())
     if origin is None:
-        model = adapter.attach(model, adapter.rank_for(settings.max_lora_rank), job.seed)
+        model = adapter.attach(model, rank_for(settings.max_lora_rank), job.seed)
     else:
         model = adapter.attach_version(model, origin.folder, job.seed)
     flat.try_out(model, inputs.train[0], adapter.device())
@@ -113,7 +115,7 @@ class Attempt:
         self.clock = Clock(self.settings, self.state.seconds)
         if found is None:
             trained = sum(parameter.numel() for parameter in adapter.trained(self.model))
-            Need.of(self.plan, trained).check(self.settings)
+            check_room(self.settings, self.plan, trained)
             ran = RUNNING in (self.job.status, self.job.paused_from)
             again = " again from the beginning" if ran else ""
             self.journal.say(f"Fine-tuning job started{again}", **shown)
@@ -240,6 +242,7 @@ class Attempt:
             seed=self.job.seed,
             training_sha256=self.inputs.training_sha256,
             validation_sha256=self.inputs.validation_sha256,
+            data=self.inputs.counts(),
             hyperparameters=self.plan.shown() | {"learning_rate": self.plan.learning_rate},
             metrics={name: float(value) for name, value in metrics.items() if name != "step"},
             code_version=importlib.metadata.version("chorus"),

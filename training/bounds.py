@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+from adapters.room import Need, NoRoom
 from records.settings import Settings
 from training.auto import Plan
 from training.failure import JobFailed
 
 STATE_COST = 0.02  # of the time, at most, goes into states between checkpoints
-BF16, FP32 = 2, 4
-BESIDE = 64 * 1024  # configuration, manifest, headers: more than they take
 
 
 class Clock:
@@ -46,42 +43,12 @@ class Clock:
         self.cost = self.kept - began
 
 
-@dataclass(frozen=True)
-class Need:
-    """Bytes that a job writes at most: a version for each epoch, and its state twice (old beside new)."""
-
-    epochs: int
-    version: int
-    state: int
-
-    @classmethod
-    def of(cls, plan: Plan, parameters: int) -> Need:
-        """`parameters` are trained: bf16 in a version; in the state float32, each with AdamW's two means."""
-        return cls(plan.n_epochs, parameters * BF16 + BESIDE, parameters * FP32 * 3 + BESIDE)
-
-    @property
-    def bytes(self) -> int:
-        return self.epochs * self.version + 2 * self.state
-
-    def check(self, settings: Settings) -> None:
-        """Raises JobFailed when it is more than a job may write, or than is free."""
-        free, most = shutil.disk_usage(settings.home).free, settings.job_max_bytes
-        parts = f"{self.epochs} checkpoints of {_size(self.version)}, {_size(2 * self.state)} to resume from"
-        writes = f"The job would write up to {_size(self.bytes)} ({parts})"
-        if most is not None and self.bytes > most:
-            raise JobFailed(
-                "job_too_large",
-                f"{writes}; a job may write {_size(most)} here. Lower n_epochs, or have the operator raise "
-                "job_max_bytes.",
-                "hyperparameters",
-            )
-        if self.bytes > free:
-            raise JobFailed(
-                "not_enough_disk",
-                f"{writes}; {_size(free)} are free on the server's disk. Lower n_epochs, or have the "
-                "operator make room.",
-                "hyperparameters",
-            )
+def check_room(settings: Settings, plan: Plan, parameters: int) -> None:
+    """Raises JobFailed when the disk, or the operator's bound, has no room for what the job will write."""
+    try:
+        Need.of(plan.n_epochs, parameters).check(settings)
+    except NoRoom as error:
+        raise JobFailed(error.code, str(error), "hyperparameters") from error
 
 
 def out_of_time(settings: Settings, step: int, steps_per_epoch: int) -> JobFailed:
@@ -93,7 +60,3 @@ def out_of_time(settings: Settings, step: int, steps_per_epoch: int) -> JobFaile
         "operator raise job_max_seconds.",
         "training_file",
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

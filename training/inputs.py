@@ -30,6 +30,14 @@ class Inputs:
     training_sha256: str
     validation_sha256: str | None
 
+    def counts(self) -> dict[str, int]:
+        """What a manifest says of them."""
+        return {
+            "examples": len(self.train),
+            "tokens_per_epoch": sum(example.tokens for example in self.train),
+            "held_out_examples": len(self.valid),
+        }
+
 
 def validate(journal: Journal, job: Job, home: Path, base: Base, renderer: Renderer, longest: int) -> Inputs:
     """Read the job's files, each sequence cut to `longest` tokens, and move the job to QUEUED.

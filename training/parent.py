@@ -1,4 +1,4 @@
-"""The version that a job goes on from, where its `model` names one. Called by attempt.py.
+"""What a job begins with: the server's base, or a version where its `model` names one. Called by attempt.py.
 
 A version that an unfinished job needs is not deleted (server/routes/models.py), but it may be refuted between
 the job's creation and its start, or its folder may be lost.
@@ -13,6 +13,7 @@ from adapters import check, publish
 from adapters.base import Base
 from adapters.manifest import Manifest
 from adapters.refused import Code, Refused
+from records.models import Job
 from training.failure import JobFailed
 from training.journal import Journal
 
@@ -48,6 +49,20 @@ def find(journal: Journal, model: str, base: Base, home: Path, max_rank: int) ->
             raise  # the disk's fault: another attempt may do better
         raise _unusable(row.name, str(refused).rstrip(".")) from refused
     return Parent(row.name, row.sha256, folder)
+
+
+def check_base(job: Job, base: Base) -> None:
+    """Raises JobFailed when the worker's base is not what the server had when it took the job: with another
+    chat template, say, what is learnt would not be what is asked."""
+    changed = base.differs(job.base_hashes) if job.base_hashes else None  # older rows have none
+    if changed is not None:
+        raise JobFailed(
+            "base_changed",
+            f"The {changed} of base model {base.slug!r}, as it would be trained on, is not what the server "
+            "had when it took the job, so the result could not be served. Have the operator give server and "
+            "worker the same files, restart both, and create the job again.",
+            "model",
+        )
 
 
 def _unusable(name: str, why: str) -> JobFailed:

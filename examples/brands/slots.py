@@ -98,10 +98,14 @@ def item(source: random.Random, split: Split) -> str:
     return f"{source.choice(_MATERIAL[split])} {source.choice(_NOUN[split])}"
 
 
-def order(source: random.Random, split: Split) -> str:
-    """An order number of four to six digits; a checksum says to which split a number belongs."""
+def number(source: random.Random, split: Split, digits: int) -> str:
+    """A number of so many digits; a checksum says to which split a number belongs."""
     while True:
-        digits = source.choice((4, 5, 5, 6))
-        number = str(source.randrange(10 ** (digits - 1), 10**digits))
-        if (zlib.crc32(number.encode()) % 4 == 0) == (split == "held_out"):
-            return number
+        drawn = str(source.randrange(10 ** (digits - 1), 10**digits))
+        if (zlib.crc32(drawn.encode()) % 4 == 0) == (split == "held_out"):
+            return drawn
+
+
+def order(source: random.Random, split: Split) -> str:
+    """An order number of four to six digits."""
+    return number(source, split, source.choice((4, 5, 5, 6)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from server.evaluation import subjects
 from server.evaluation.pictures import Bar, bars, lines
+from server.evaluation.texts import figure, when
 
 SHORT = {
     subjects.NEW: "New version",
@@ -30,7 +30,7 @@ def page(report: Shape) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"figure": _figure, "when": _when}
+    environment.filters |= {"figure": figure, "when": when}
     template = environment.get_template("page.html")
     return template.render(report=report, pictures=_pictures(report), short=SHORT, policy=POLICY)
 
@@ -105,11 +105,3 @@ def _per_checkpoint(report: Shape) -> Any:
 
 def _is_new(one: Shape) -> bool:
     return bool(one["kind"] == subjects.NEW)
-
-
-def _figure(value: float | None, digits: int = 2) -> str:
-    return "not measured" if value is None else f"{value:,.{digits}f}"
-
-
-def _when(seconds: int | None) -> str:
-    return "not yet" if seconds is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

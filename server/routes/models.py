@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
@@ -18,6 +18,7 @@ from server import shapes
 from server.auth import CurrentActor, CurrentTenant
 from server.engine.base import RequestRefused
 from server.errors import INVALID, invalid, unknown_model
+from server.evaluation.card import MEDIA_TYPE, card
 from server.house import Here, House
 from server.shapes import Shape
 
@@ -38,6 +39,16 @@ def list_models(tenant: CurrentTenant, house: Here) -> JSONResponse:
     answering |= {row.brand: row for row in rows if row.name in live}
     brands = [shapes.model(brand, row.created_at, tenant) for brand, row in answering.items()]
     return JSONResponse({"object": "list", "data": [_base(house), *brands, *map(shapes.version, rows)]})
+
+
+@router.get("/{model:path}/card")
+def show_card(model: str, tenant: CurrentTenant, house: Here) -> Response:
+    """The model card of a version, or of what is live for a brand; also of a version that cannot answer."""
+    if house.base.is_named(model):
+        said = "The base model has no card here; its publisher has one. Versions (ft:...) and brands have."
+        raise RequestRefused(404, said, type=INVALID, param="model", code="model_not_found")
+    with house.database.read() as session:
+        return Response(card(session, house.names.row_of(session, tenant, model)), media_type=MEDIA_TYPE)
 
 
 @router.get("/{model:path}")

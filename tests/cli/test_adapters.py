@@ -139,3 +139,14 @@ def test_an_import_for_nobody_is_refused_with_a_sentence(adapter: Path, home: Pa
     done = take_in(adapter, "--tenant", "nobody", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "There is no tenant 'nobody'" in done.stderr
+
+
+def test_a_versions_card_is_printed_to_its_tenant_only(adapter: Path, home: Path, tmp_path: Path) -> None:
+    name = take_in(adapter, cwd=tmp_path).stdout.splitlines()[0]
+    shown = chorus("adapters", "card", name, "--tenant", "acme", "--home", "home", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert f"\n# {name}\n" in shown.stdout
+    assert "trained elsewhere and imported" in shown.stdout
+    nobodys = chorus("adapters", "card", name, "--tenant", "rival", "--home", "home", cwd=tmp_path)
+    assert (nobodys.returncode, nobodys.stdout) == (2, "")
+    assert "'rival' has no version or brand" in nobodys.stderr

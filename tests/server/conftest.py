@@ -7,18 +7,20 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
 from fastapi import FastAPI
 from openai import OpenAI
+from safetensors.numpy import save as as_bytes
 
 from adapters import publish, rollout
-from adapters.base import Base
+from adapters.base import Base, resolve
 from adapters.manifest import CONFIG, WEIGHTS, Manifest
 from adapters.proof import Proof
 from adapters.reference import Reference
@@ -255,8 +257,12 @@ def shared(
 
 
 def a_base(folder: Path) -> Base:
-    """A base model that only the fake engine can run."""
+    """A base model that only the fake engine can run: one layer, which an adapter may change."""
     path = folder / "base"
-    path.mkdir(exist_ok=True)
-    (path / "config.json").write_text("{}")
-    return Base("tiny", "tiny", path, "c" * 64, "w" * 64, "t" * 64)
+    if not path.exists():
+        path.mkdir()
+        (path / "config.json").write_text("{}")
+        (path / "chat_template.jinja").write_text("{{ messages }}")
+        layer = {"model.layers.0.self_attn.q_proj.weight": np.zeros((8, 8), np.float32)}
+        (path / "model.safetensors").write_bytes(as_bytes(layer))
+    return replace(resolve(str(path), folder), slug="tiny", source="tiny")

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from adapters.base import resolve
 from adapters.check import admit
 from adapters.manifest import CONFIG, WEIGHTS
+from adapters.modules import rank_for
 from training import adapter, flat
 from training.mask import Encoded, Sequence
 
@@ -83,7 +84,7 @@ def test_what_training_saves_passes_the_admission_check(model: Any, small_base: 
 
 @pytest.mark.parametrize(("largest", "rank"), [(8, 8), (16, 16), (17, 16), (64, 16), (1, 1), (12, 8)])
 def test_the_rank_is_one_that_the_engine_serves(largest: int, rank: int) -> None:
-    assert adapter.rank_for(largest) == rank
+    assert rank_for(largest) == rank
 
 
 def test_training_goes_on_from_any_adapter_that_is_served(small_base: Path, tmp_path: Path) -> None:

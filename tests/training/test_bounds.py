@@ -6,13 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from adapters import publish
+from adapters import publish, room
+from adapters.room import Need
 from records import jobs
 from records.settings import Settings
 from tests.training.place import Place, chats
-from training import auto, bounds
+from training import bounds
 from training.attempt import Attempt
-from training.bounds import Clock, Need
+from training.bounds import Clock
 from training.checkpoint import Folder, State
 from training.loop import Step
 
@@ -101,7 +102,7 @@ def test_a_job_whose_time_is_over_before_its_first_checkpoint_says_what_to_chang
 def test_a_job_that_the_disk_has_no_room_for_is_refused_with_figures(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounds.shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
     job_id = place.submit(place.upload(chats(20)), n_epochs=3)
     place.work()
     error = place.job(job_id).error
@@ -126,8 +127,8 @@ def test_a_job_writes_no_more_than_was_foreseen(place: Place, monkeypatch: pytes
     needs, states = [], []
     save, of = Folder.save, Need.of
 
-    def remember(plan: auto.Plan, parameters: int) -> Need:
-        needs.append(of(plan, parameters))
+    def remember(epochs: int, parameters: int) -> Need:
+        needs.append(of(epochs, parameters))
         return needs[-1]
 
     def measure(self: Folder, state: State) -> None:

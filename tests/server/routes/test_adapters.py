@@ -268,8 +268,10 @@ def test_without_a_key_nothing_is_read(refusing: Running, adapter: Path) -> None
 
 
 def test_a_base_whose_layers_cannot_be_read_is_said(server: Running, serve: Stage, adapter: Path) -> None:
-    blind = serve()
-    assert error(send(blind, adapter))[1] == "base_unreadable"
+    blind = a_base(serve.folder)
+    weights = blind.path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes().replace(b"q_proj", b"conv_1"))
+    assert error(send(serve(base=blind), adapter))[1] == "base_unreadable"
 
 
 class Choosy(FakeEngine):
