@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import sys
+import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,8 @@ from records.database import Database
 from records.jobs import RUNNING, Lease, LeaseLost
 from records.models import Job
 from records.settings import Settings
-from training import adapter, auto, dpo, evaluation, flat, loop, outcome, parent, proof
+from training import adapter, auto, dpo, evaluation, loop, material, outcome, parent, proof
 from training.bounds import Clock, Need
-from training.chat import Renderer
 from training.checkpoint import Folder, Saved, State
 from training.encode import wanted
 from training.failure import UNREADABLE, JobFailed, unsupported_base
@@ -36,6 +36,7 @@ from training.objective import SUPERVISED, Objective, evaluate
 from training.parent import Parent
 from training.process import STOPPED, asked_to_stop
 from training.progress import Progress, results
+from training.quote.make import quote
 
 
 def run(settings: Settings, lease: Lease) -> None:
@@ -73,24 +74,14 @@ def prepare(settings: Settings, journal: Journal) -> Attempt:
     except BaseNotFound as error:
         raise unsupported_base(UNREADABLE) from error
     origin = parent.find(journal, job.model, base, settings.home, settings.max_lora_rank)
-    try:
-        config = adapter.read_config(base.path)
-        renderer = Renderer(adapter.load_tokenizer(base.path))
-    except OSError as error:
-        raise unsupported_base(UNREADABLE) from error
-    except ValueError as error:
-        raise unsupported_base(error) from error
+    config, renderer = material.read(base)
     inputs = validate(journal, job, settings.home, base, renderer, adapter.longest(config))
-    model = adapter.load_base(base.path, adapter.device())
-    if origin is None:
-        model = adapter.attach(model, adapter.rank_for(settings.max_lora_rank), job.seed)
-    else:
-        model = adapter.attach_version(model, origin.folder, job.seed)
-    flat.try_out(model, inputs.train[0], adapter.device())
+    folder = origin.folder if origin else None
+    model = material.build(base, folder, settings.max_lora_rank, job.seed, inputs.train[0])
     plan = auto.plan(job.requested, len(inputs.train), adapter.hidden_size(config), job.method)
     objective = SUPERVISED if plan.beta is None else dpo.Dpo(plan.beta)
-    folder, optimizer = Folder(settings.home, job.id, journal.lease.fence), loop.optimizer_for(model, plan)
-    return Attempt(settings, journal, job, base, origin, inputs, plan, objective, model, optimizer, folder)
+    scratch, optimizer = Folder(settings.home, job.id, journal.lease.fence), loop.optimizer_for(model, plan)
+    return Attempt(settings, journal, job, base, origin, inputs, plan, objective, model, optimizer, scratch)
 
 
 @dataclass
@@ -120,13 +111,18 @@ class Attempt:
         if isinstance(self.objective, dpo.Dpo):
             self.inputs = dpo.refer(self.objective, self.model, self.inputs, self.state, self.plan.batch_size)
         self.folder.tidy()
-        self.clock = Clock(self.settings, self.state.seconds)
         if found is None:
             trained = sum(parameter.numel() for parameter in adapter.trained(self.model))
             Need.of(self.plan, trained).check(self.settings)
+            self.state.quote = quote(
+                self.model, self.objective, self.plan, self.inputs, self.job.seed
+            ).model_dump()
+        self.clock = Clock(self.settings, self.state.seconds)
+        if found is None:
             ran = RUNNING in (self.job.status, self.job.paused_from)
             again = " again from the beginning" if ran else ""
-            self.journal.say(f"Fine-tuning job started{again}", **shown)
+            shown["estimated_finish"] = int(time.time() + self.state.quote["seconds"]) + 1
+            self.journal.say(f"Fine-tuning job started{again}", data={"quote": self.state.quote}, **shown)
             return
         adapter.restore(self.model, found.adapter)
         self.optimizer.load_state_dict(found.optimizer)
@@ -227,6 +223,8 @@ class Attempt:
         """The best checkpoint becomes the job's version; the end of the job. Raises JobFailed when the time
         was over before the first."""
         best, said = outcome.chosen(self.state, self.plan, self.settings, time_is_over=self.clock.is_over())
+        if self.state.quote:
+            said.append(outcome.took(self.state, self.settings, self.clock.seconds))
         evaluation.carry_out(self.settings, self.journal, self.job, self.base, self.inputs, best.step)
         rows = results(self.state.rows)
         self.journal.succeed(best, rows, self.settings.home, self.state.tokens, said)

@@ -74,10 +74,7 @@ def steps(
         began = time.perf_counter()
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step)
-        score = backward(model, order[place], where, objective)
-        torch.nn.utils.clip_grad_norm_(trained(model), CLIP)
-        optimizer.step()
-        optimizer.zero_grad()
+        score = advance(model, optimizer, order[place], where, objective)
         seconds = time.perf_counter() - began
         ends = place + 1 == plan.steps_per_epoch
         yield Step(
@@ -92,6 +89,21 @@ def steps(
             valid=glance(model, plan, valid, step, where, objective),
             full_valid=evaluate(objective, model, valid, where, plan.batch_size) if ends and valid else None,
         )
+
+
+def advance(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    batch: Sequence[Trainable],
+    where: torch.device,
+    objective: Objective = SUPERVISED,
+) -> flat.Score:
+    """One update by a batch, at the rate that the optimizer has."""
+    score = backward(model, batch, where, objective)
+    torch.nn.utils.clip_grad_norm_(trained(model), CLIP)
+    optimizer.step()
+    optimizer.zero_grad()
+    return score
 
 
 def backward(

@@ -120,7 +120,7 @@ ROUTES |= {
 }
 CONTENT = ("GET", "/v1/files/{file_id}/content")  # bytes, no schema
 SCHEMALESS = {CONTENT}
-# No part of OpenAI's API: test_file_reports.py, routes/test_brands.py, routes/test_adapters.py.
+# No part of OpenAI's API: test_file_reports.py, routes/test_brands.py, routes/test_adapters.py, ...
 OURS = {
     ("GET", "/v1/files/{file_id}/report"),
     ("POST", "/v1/adapters"),
@@ -129,6 +129,7 @@ OURS = {
     ("POST", "/v1/brands/{brand}"),
     ("GET", "/v1/brands/{brand}/audit"),
     ("GET", "/v1/fine_tuning/jobs/{job_id}/report"),
+    ("POST", "/v1/fine_tuning/quote"),
 }
 OUR_FIELDS = {"evaluation"}  # of a job
 

@@ -18,10 +18,12 @@ def test_one_idempotency_key_is_one_job_even_at_the_same_time(database: Database
         tenants.create(session, "acme")
         file = files.add(session, "acme", sha256="0" * 64, size=1, filename="a", purpose="fine-tune")
     body = {"model": "tiny", "training_file": file.id}
-    house: Any = SimpleNamespace(database=database, base=SimpleNamespace(is_named="tiny".__eq__, slug="tiny"))
+    office: Any = SimpleNamespace(
+        database=database, base=SimpleNamespace(is_named="tiny".__eq__, slug="tiny")
+    )
     asked, retry = JobRequest.model_validate(body), Retry.of(body, {"idempotency-key": "k"})
     with ThreadPoolExecutor(6) as pool:
-        made = [pool.submit(create_once, house, "acme", asked, retry) for _ in range(6)]
+        made = [pool.submit(create_once, office, "acme", asked, retry) for _ in range(6)]
         assert len({done.result().id for done in made}) == 1
     with database.read() as session:
         assert session.query(Job).count() == 1

@@ -78,6 +78,7 @@ def test_a_run_cut_in_two_equals_the_whole_to_the_last_bit(
             "hash",
             12,
             99,
+            1.5,
             saved,
             [{"step": 12}],
             adapter.weights(model),
