@@ -36,6 +36,9 @@ Model = Annotated[str | None, typer.Option("--model", help="A version (ft:...) t
 Method = Annotated[str, typer.Option("--method", help=f"{' or '.join(METHODS)}, as the data is.")]
 Auto = Annotated[str, typer.Option(help='A number, or "auto".')]
 Seed = Annotated[int | None, typer.Option("--seed", help="The same seed gives the same job.")]
+Sweep = Annotated[
+    int | None, typer.Option("--sweep", help="Try so many settings by short trainings; train the best.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it would take; create nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="With --dry-run: print the quote as JSON.")]
 
@@ -51,6 +54,7 @@ def train(
     batch_size: Auto = "auto",
     learning_rate_multiplier: Auto = "auto",
     seed: Seed = None,
+    sweep: Sweep = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     base: Base = None,
@@ -71,6 +75,7 @@ def train(
         "seed": seed,
         "method": {"type": method, method: {"hyperparameters": hyperparameters}},
         "model": model,
+        "sweep": None if sweep is None else {"trials": sweep},
     }
     try:
         office = _office(options.read(base=base, home=home))

@@ -43,8 +43,9 @@ class Order(_Strict):
 
 
 class Quote(_Strict):
-    """Measured by two steps. With `stops_early`, epochs, steps, tokens and seconds are what it takes at
-    most. `seconds` are of training; `start_seconds` go by before: libraries, base model, data."""
+    """Measured by two steps; seconds and trained tokens include a sweep's. With `stops_early`, or a sweep,
+    they, epochs and steps are what it takes at most. `seconds` are of training; `start_seconds` go by before:
+    libraries, base model, data."""
 
     examples: int
     held_out: int
@@ -60,6 +61,11 @@ class Quote(_Strict):
     seconds: float
     start_seconds: float
     device: str
+
+    def after(self, seconds: float, tokens: int) -> Quote:
+        """With what goes before the job's own training: a sweep."""
+        more = {"seconds": round(self.seconds + seconds, 2), "trained_tokens": self.trained_tokens + tokens}
+        return self.model_copy(update=more)
 
 
 class Refusal(_Strict):

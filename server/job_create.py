@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from records import files, jobs
-from records.models import VALIDATING, Job, new_id
+from records.models import SWEEP, VALIDATING, Job, new_id
 from server.errors import invalid
 from server.job_parent import Office, parent
 from server.job_request import MAX_SEED, JobRequest
@@ -82,7 +82,7 @@ def checked(session: Session, office: Office, tenant: str, asked: JobRequest, *,
         validation_file=asked.validation_file,
         seed=seed if asked.seed is None else asked.seed,
         method=asked.method_type,
-        requested=chosen,
+        requested=chosen | ({SWEEP: asked.sweep.trials} if asked.sweep else {}),
         hyperparameters=chosen,
         metadata_=asked.metadata,
         evaluation=asked.evaluation.model_dump() if asked.evaluation else None,

@@ -25,11 +25,11 @@ from records.database import Database
 from records.jobs import RUNNING, Lease, LeaseLost
 from records.models import Job
 from records.settings import Settings
-from training import adapter, auto, dpo, evaluation, loop, material, outcome, parent, proof
+from training import adapter, auto, dpo, evaluation, loop, material, outcome, parent, proof, tuned
 from training.bounds import Clock, Need
 from training.checkpoint import Folder, Saved, State
 from training.encode import wanted
-from training.failure import UNREADABLE, JobFailed, unsupported_base
+from training.failure import UNREADABLE, JobFailed, diverged, unsupported_base
 from training.inputs import Inputs, validate
 from training.journal import Journal
 from training.objective import SUPERVISED, Objective, evaluate
@@ -37,6 +37,7 @@ from training.parent import Parent
 from training.process import STOPPED, asked_to_stop
 from training.progress import Progress, results
 from training.quote.make import quote
+from training.sweep import Table
 
 
 def run(settings: Settings, lease: Lease) -> None:
@@ -58,14 +59,6 @@ def run(settings: Settings, lease: Lease) -> None:
         database.close()
 
 
-def diverged(step: int) -> JobFailed:
-    return JobFailed(
-        "training_diverged",
-        f"The loss is not a number at step {step}; lower learning_rate_multiplier.",
-        "hyperparameters",
-    )
-
-
 def prepare(settings: Settings, journal: Journal) -> Attempt:
     """Read the job's files, load the base model and plan. Raises JobFailed."""
     job = journal.job()
@@ -79,9 +72,12 @@ def prepare(settings: Settings, journal: Journal) -> Attempt:
     folder = origin.folder if origin else None
     model = material.build(base, folder, settings.max_lora_rank, job.seed, inputs.train[0])
     plan = auto.plan(job.requested, len(inputs.train), adapter.hidden_size(config), job.method)
+    plan, model, swept = tuned.choose(settings, journal, job, inputs, model, folder, plan)
     objective = SUPERVISED if plan.beta is None else dpo.Dpo(plan.beta)
     scratch, optimizer = Folder(settings.home, job.id, journal.lease.fence), loop.optimizer_for(model, plan)
-    return Attempt(settings, journal, job, base, origin, inputs, plan, objective, model, optimizer, scratch)
+    return Attempt(
+        settings, journal, job, base, origin, inputs, plan, objective, model, optimizer, scratch, swept
+    )
 
 
 @dataclass
@@ -99,6 +95,7 @@ class Attempt:
     model: Any
     optimizer: torch.optim.Optimizer
     folder: Folder
+    swept: Table | None = None
 
     def begin(self) -> None:
         """Start from the last state, if there is one, and mark the job as running.
@@ -107,21 +104,21 @@ class Attempt:
         """
         shown: dict[str, Any] = {"status": RUNNING, "hyperparameters": self.plan.shown()}
         found = self.folder.load(self.base.weights_sha256)
-        self.state = found or State(self.base.weights_sha256)
+        swept = self.swept or Table()
+        self.state = found or State(self.base.weights_sha256, tokens=swept.tokens, seconds=swept.seconds)
         if isinstance(self.objective, dpo.Dpo):
             self.inputs = dpo.refer(self.objective, self.model, self.inputs, self.state, self.plan.batch_size)
         self.folder.tidy()
         if found is None:
             trained = sum(parameter.numel() for parameter in adapter.trained(self.model))
             Need.of(self.plan, trained).check(self.settings)
-            self.state.quote = quote(
-                self.model, self.objective, self.plan, self.inputs, self.job.seed
-            ).model_dump()
+            left = quote(self.model, self.objective, self.plan, self.inputs, self.job.seed)
+            shown["estimated_finish"] = int(time.time() + left.seconds) + 1
+            self.state.quote = left.after(swept.seconds, swept.tokens).model_dump()
         self.clock = Clock(self.settings, self.state.seconds)
         if found is None:
             ran = RUNNING in (self.job.status, self.job.paused_from)
             again = " again from the beginning" if ran else ""
-            shown["estimated_finish"] = int(time.time() + self.state.quote["seconds"]) + 1
             self.journal.say(f"Fine-tuning job started{again}", data={"quote": self.state.quote}, **shown)
             return
         adapter.restore(self.model, found.adapter)
@@ -227,7 +224,8 @@ class Attempt:
             said.append(outcome.took(self.state, self.settings, self.clock.seconds))
         evaluation.carry_out(self.settings, self.journal, self.job, self.base, self.inputs, best.step)
         rows = results(self.state.rows)
-        self.journal.succeed(best, rows, self.settings.home, self.state.tokens, said)
+        table = self.swept.csv() if self.swept else None
+        self.journal.succeed(best, rows, self.settings.home, self.state.tokens, said, table)
 
     def manifest(self, metrics: dict[str, float | int]) -> Manifest:
         """What training says to serving about the adapter as it is now."""

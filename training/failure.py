@@ -21,3 +21,11 @@ def unsupported_base(reason: object) -> JobFailed:
 
 
 UNREADABLE = "its files cannot be read; the operator finds the reason in the job's log."
+
+
+def diverged(step: int) -> JobFailed:
+    return JobFailed(
+        "training_diverged",
+        f"The loss is not a number at step {step}; lower learning_rate_multiplier.",
+        "hyperparameters",
+    )

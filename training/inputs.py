@@ -12,7 +12,8 @@ from adapters.base import Base
 from records.blobs import Blobs
 from records.dataset import MIN_EXAMPLES
 from records.jobs import QUEUED, VALIDATING
-from records.models import DPO, Job
+from records.models import DPO, SWEEP, Job
+from training import sweep
 from training.auto import chooses_epochs
 from training.chat import Renderer
 from training.data import Data, hold_out, load
@@ -72,13 +73,18 @@ def validate(journal: Journal, job: Job, home: Path, base: Base, renderer: Rende
 def divide(
     training: Data, validation: Data | None, requested: dict[str, Any], seed: int
 ) -> tuple[list[Trainable], list[Trainable]]:
-    """(to train on, held out)."""
+    """(to train on, held out). Raises JobFailed when that is too little for a sweep."""
+    wants = SWEEP in requested
     if validation is not None:
-        return training.examples, validation.examples
-    if chooses_epochs(requested):
-        return hold_out(training.examples, seed)
-    # Examples are held back only where they decide something: when to stop.
-    return training.examples, []
+        train, valid = training.examples, validation.examples
+    elif chooses_epochs(requested) or wants:
+        train, valid = hold_out(training.examples, seed)
+    else:
+        # Examples are held back only where they decide something: when to stop, which trial is best.
+        train, valid = training.examples, []
+    if wants:
+        sweep.check(len(valid))
+    return train, valid
 
 
 def _diagnosis(

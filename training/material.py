@@ -35,3 +35,9 @@ def build(base: Base, origin: Path | None, largest_rank: int, seed: int, example
         model = adapter.attach_version(model, origin, seed)
     flat.try_out(model, example, adapter.device())
     return model
+
+
+def afresh(model: Any, origin: Path | None, rank: int, seed: int) -> Any:
+    """The model of `build` as it began, with a fresh LoRA of that rank or the version's once more."""
+    base = model.unload()
+    return adapter.attach(base, rank, seed) if origin is None else adapter.attach_version(base, origin, seed)

@@ -73,13 +73,15 @@ def shell(tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> Shell
 
 def test_it_makes_a_job_of_files_and_follows_it(shell: Shell) -> None:
     file, held_out = shell.file(chats(12)), shell.file(chats(2), "v.jsonl")
-    done = shell(file, "--validation", held_out, "--epochs", "3", "--learning-rate-multiplier", "0.5")
+    done = shell(
+        file, "--validation", held_out, "--epochs", "3", "--learning-rate-multiplier", "0.5", "--sweep", "4"
+    )
     assert done.exit_code == 0, done.output
     (job,) = shell.all(Job)
     training, validation = shell.all(File)
     assert (job.id, job.brand, job.model, job.status) == (shell.followed[0], "luxe", "small", jobs.VALIDATING)
     assert (job.training_file, job.validation_file) == (training.id, validation.id)
-    wanted = {"n_epochs": 3, "batch_size": "auto", "learning_rate_multiplier": 0.5}
+    wanted = {"n_epochs": 3, "batch_size": "auto", "learning_rate_multiplier": 0.5, "sweep": 4}
     assert job.requested == wanted
     assert Blobs(shell.home).path(training.sha256).read_bytes() == Path(file).read_bytes()
 

@@ -131,7 +131,7 @@ OURS = {
     ("GET", "/v1/fine_tuning/jobs/{job_id}/report"),
     ("POST", "/v1/fine_tuning/quote"),
 }
-OUR_FIELDS = {"evaluation"}  # of a job
+OUR_FIELDS = {"evaluation", "sweep"}  # of a job
 
 
 def test_no_route_is_left_out(made: Made) -> None:

@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 from adapters.base import Base
 from records.quotes import Measured, Order, Quote, Refusal
-from training import adapter, auto, dpo, flat, material
+from training import adapter, auto, dpo, flat, material, tuned
 from training.auto import Plan
 from training.data import load
 from training.failure import JobFailed
@@ -55,7 +55,10 @@ def _quote(
     objective: Objective = SUPERVISED if plan.beta is None else dpo.Dpo(plan.beta)
     inputs = Inputs(train, valid, order.training_sha256, order.validation_sha256, data.truncated)
     loaded = time.monotonic() - began
-    return quote(model, objective, plan, inputs, order.seed, loaded)
+    found = quote(model, objective, plan, inputs, order.seed, loaded)
+    swept = tuned.steps(order.requested, plan, order.max_lora_rank, model, parent, order.seed)
+    share = swept / plan.total_steps
+    return found.after(found.seconds * share, round(found.trained_tokens * share))
 
 
 def quote(
