@@ -67,6 +67,8 @@ def _pace(event: Event, job: Job) -> str:
     told = [f"loss {data['train_loss']:.3f}"] if "train_loss" in data else []
     if "tokens_per_second" in data:
         told.append(f"{data['tokens_per_second']:,.0f} tokens/s")
+    if "peak_memory_bytes" in data:
+        told.append(f"{data['peak_memory_bytes'] / 1e9:.2f} GB")
     if job.estimated_finish is not None:
         told.append(f"{span(job.estimated_finish - int(time.time()))} left")
     return ", ".join(told)

@@ -97,8 +97,10 @@ def test_metrics_events_carry_openais_names_and_the_pace(place: Place) -> None:
     assert [event.data["step"] for event in told if event.data][-1] == 10
     last = told[-1].data
     assert last is not None
-    assert set(last) == {*COLUMNS, "total_steps", "epoch", "learning_rate", "tokens_per_second"}
+    more = {"total_steps", "epoch", "learning_rate", "tokens_per_second", "peak_memory_bytes"}
+    assert set(last) == {*COLUMNS, *more}
     assert last["tokens_per_second"] > 0
+    assert last["peak_memory_bytes"] > 1e8
 
 
 def test_the_results_file_has_a_line_for_each_step(place: Place) -> None:
