@@ -17,6 +17,7 @@ from cli.quote_shown import table
 from records import check_file, files, quotes, tenants
 from records.blobs import Blobs
 from records.models import METHODS, SUCCEEDED, SUPERVISED, File
+from records.quotes import Order
 from records.settings import Settings
 
 if TYPE_CHECKING:
@@ -74,17 +75,23 @@ def train(
         "suffix": brand,
         "seed": seed,
         "method": {"type": method, method: {"hyperparameters": hyperparameters}},
-        "model": model,
         "sweep": None if sweep is None else {"trials": sweep},
     }
     try:
         office = _office(options.read(base=base, home=home))
         with office.database.read() as session:
             tenants.check_exists(session, tenant)
+        given = {"training_file": file, **({"validation_file": validation} if validation else {})}
+        body["model"] = model or office.base.slug
+        order, size = _order(office, tenant, body, given)
         if dry_run:
-            _quote(office, tenant, body, file, validation, as_json)
+            offer = _offer(office, order, size, given)
+            if as_json:
+                typer.echo(json.dumps(offer, indent=2))
+            else:
+                Console(highlight=False, markup=False).print(table(offer, file.name))
             return
-        job = _create(office, tenant, body, file, validation)
+        job = _create(office, tenant, body, given)
     except RequestRefused as refused:
         raise options.stop(refused.message) from None
     except (tenants.NotFound, bases.BaseNotFound) as error:
@@ -108,14 +115,11 @@ def _office(settings: Settings) -> Office:
     return Office(settings, database, base, Names(database, base))
 
 
-def _create(office: Office, tenant: str, body: dict[str, Any], file: Path, validation: Path | None) -> str:
+def _create(office: Office, tenant: str, body: dict[str, Any], given: dict[str, Path]) -> str:
     from server import job_request
     from server.job_create import Retry, create_once
 
-    ids = {}
-    for name, path in _given(file, validation).items():
-        ids[name] = _upload(office, tenant, path).id
-    body = body | ids | {"model": body["model"] or office.base.slug}
+    body = body | {name: _upload(office, tenant, path).id for name, path in given.items()}
     return create_once(office, tenant, job_request.parse(body), Retry.of(body, {})).id
 
 
@@ -137,17 +141,14 @@ def _upload(office: Office, tenant: str, path: Path) -> File:
             return files.add(session, tenant, sha256=sha256, size=size, filename=path.name, purpose=PURPOSE)
 
 
-def _quote(
-    office: Office, tenant: str, body: dict[str, Any], file: Path, validation: Path | None, as_json: bool
-) -> None:
-    """By the rules of a job's creation, in a session that never commits."""
-    from adapters import publish
+def _order(office: Office, tenant: str, body: dict[str, Any], given: dict[str, Path]) -> tuple[Order, int]:
+    """What is to be measured, and the training file's bytes: by the rules of a job's creation, in a session
+    that never commits. Raises RequestRefused."""
     from server import job_request
     from server.job_create import checked
     from server.quotes import order_of
-    from training.quote.make import make
 
-    given, ids = _given(file, validation), {}
+    ids = {}
     with office.database.read() as session:
         for name, path in given.items():
             with path.open("rb") as lines:
@@ -156,23 +157,22 @@ def _quote(
             ids[name] = files.add(
                 session, tenant, sha256=sha256, size=size, filename=path.name, purpose=PURPOSE
             ).id
-        asked = job_request.parse(body | ids | {"model": body["model"] or office.base.slug})
-        order, size = order_of(session, office.settings, checked(session, office, tenant, asked, seed=0))
+        asked = job_request.parse(body | ids)
+        return order_of(session, office.settings, checked(session, office, tenant, asked, seed=0))
+
+
+def _offer(office: Office, order: Order, size: int, given: dict[str, Path]) -> dict[str, Any]:
+    """The quote, measured in this process."""
+    from adapters import publish
+    from training.quote.make import make
+
     parent = publish.folder(office.settings.home, order.parent_sha256) if order.parent_sha256 else None
     measured = make(office.base, order, *given.values(), parent=parent)
     if measured.quote is None:
         raise options.stop(measured.refusal.message if measured.refusal else "No quote.")
     price = office.settings.price_per_million_tokens
     with office.database.read() as session:
-        offer = quotes.offer(session, measured.quote, size, price)
-    if as_json:
-        typer.echo(json.dumps(offer, indent=2))
-    else:
-        Console(highlight=False, markup=False).print(table(offer, file.name))
-
-
-def _given(file: Path, validation: Path | None) -> dict[str, Path]:
-    return {"training_file": file, **({"validation_file": validation} if validation else {})}
+        return quotes.offer(session, measured.quote, size, price)
 
 
 def _number(text: str) -> Any:

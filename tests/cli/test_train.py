@@ -127,6 +127,7 @@ def test_what_a_job_is_refused_for_is_a_sentence_and_makes_no_job(
     assert done.exit_code == 2
     assert said in done.output
     assert not shell.all(Job)
+    assert not shell.all(File)
 
 
 def test_lines_that_cannot_be_used_are_named(shell: Shell) -> None:
