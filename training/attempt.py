@@ -222,9 +222,8 @@ class Attempt:
         best, said = outcome.chosen(self.state, self.plan, self.settings, time_is_over=self.clock.is_over())
         if self.state.quote:
             said.append(outcome.took(self.state, self.settings, self.clock.seconds))
-        evaluation.carry_out(self.settings, self.journal, self.job, self.base, self.inputs, best.step)
-        rows = results(self.state.rows)
-        table = self.swept.csv() if self.swept else None
+        said += evaluation.carry_out(self.settings, self.journal, self.job, self.base, self.inputs, best.step)
+        rows, table = results(self.state.rows), self.swept.csv() if self.swept else None
         self.journal.succeed(best, rows, self.settings.home, self.state.tokens, said, table)
 
     def manifest(self, metrics: dict[str, float | int]) -> Manifest:

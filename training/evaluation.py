@@ -26,30 +26,31 @@ from records.jobs import ACTIVE, LeaseLost
 from records.models import Checkpoint, Evaluation, Job
 from records.settings import Settings
 from training.inputs import Inputs
-from training.journal import Journal
+from training.journal import Journal, Said
 
 POLL_SECONDS = 0.2
 SHOTS, SHOT_TEXT = 5, 2_000  # examples of a few-shot prompt, and the characters that one may have
 MOST_TOKENS = 1024  # of an answer
 
 
-def carry_out(settings: Settings, journal: Journal, job: Job, base: Base, inputs: Inputs, step: int) -> None:
-    """Have the checkpoint of `step`, which becomes the job's version, evaluated. Raises LeaseLost.
+def carry_out(
+    settings: Settings, journal: Journal, job: Job, base: Base, inputs: Inputs, step: int
+) -> list[Said]:
+    """Have the checkpoint of `step`, which becomes the job's version, evaluated. Why it could not be is for
+    the job's last transaction to say: a kill before that would double it. Raises LeaseLost.
 
     Returns when that is done, has failed, or no server was seen for `evaluation_wait_seconds`. After a kill
     the same evaluation is found again.
     """
     gated = _gate(journal, job, base)
     if not inputs.valid and gated is None:
-        return
+        return []
     if not _is_served(settings, journal, base):
-        if not _known(journal, job):
-            journal.say(f"Not evaluated: no server of {base.slug} is running.", level="warn")
-        return
+        known = _known(journal, job)
+        return [] if known else [Said(f"Not evaluated: no server of {base.slug} is running.", "warn")]
     evaluation = _ask(settings, journal, job, base, inputs, step)
     failed = _wait(settings, journal, evaluation.id)
-    if failed:
-        journal.say(f"Not evaluated: {failed}", level="warn")
+    return [Said(f"Not evaluated: {failed}", "warn")] if failed else []
 
 
 def material(home: Path, job: Job, inputs: Inputs) -> Material:

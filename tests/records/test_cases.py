@@ -54,9 +54,7 @@ def test_an_instruction_is_shared_only_when_all_have_it() -> None:
 
 
 def test_the_preferred_answer_of_a_pair_is_the_reference() -> None:
-    class Pair:
-        preferred = parse_line(json.dumps({"messages": [ASKED, said("Good.")]}).encode(), 1)
-
-    found = cases.of(Pair(), "file-1:2")
+    line = {"prompt": [ASKED], "chosen": [said("Good.")], "rejected": [said("Bad.")]}
+    found = cases.of(parse_line(json.dumps(line).encode(), 1), "file-1:2")
     assert found is not None
     assert found.reference == "Good."

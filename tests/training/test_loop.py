@@ -76,14 +76,13 @@ def test_a_run_cut_in_two_equals_the_whole_to_the_last_bit(
     folder.save(
         State(
             "hash",
-            12,
-            99,
-            1.5,
-            saved,
-            [{"step": 12}],
-            adapter.weights(model),
-            optimizer.state_dict(),
-            torch.get_rng_state(),
+            step=12,
+            tokens=99,
+            saved=saved,
+            rows=[{"step": 12}],
+            adapter=adapter.weights(model),
+            optimizer=optimizer.state_dict(),
+            generator=torch.get_rng_state(),
         )
     )
 
