@@ -30,7 +30,8 @@ from training.failure import JobFailed
 from training.objective import SUPERVISED, evaluate
 
 MIN_HELD_OUT = 20  # below, the order of two trials is luck
-MULTIPLIERS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
+# No higher: short trials prefer high rates, of which whole jobs become worse (DECISIONS.md, "auto").
+MULTIPLIERS = (0.35, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0)
 RANKS = (8, 16, 32)
 EPOCH_SHARES = (0.5, 1.0, 1.5)
 EPOCHS_MOST = 50
