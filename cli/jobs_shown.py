@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from sqlalchemy import select
 
+from cli.quote_shown import span
 from records import jobs
 from records.database import Database
 from records.models import TERMINAL, Event, Job
@@ -66,7 +67,8 @@ def _pace(event: Event, job: Job) -> str:
     told = [f"loss {data['train_loss']:.3f}"] if "train_loss" in data else []
     if "tokens_per_second" in data:
         told.append(f"{data['tokens_per_second']:,.0f} tokens/s")
+    if "peak_memory_bytes" in data:
+        told.append(f"{data['peak_memory_bytes'] / 1e9:.2f} GB")
     if job.estimated_finish is not None:
-        minutes, seconds = divmod(max(0, job.estimated_finish - int(time.time())), 60)
-        told.append(f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left")
+        told.append(f"{span(job.estimated_finish - int(time.time()))} left")
     return ", ".join(told)

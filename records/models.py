@@ -17,6 +17,7 @@ ACTIVE = (VALIDATING, QUEUED, RUNNING)  # what a worker may claim
 UNFINISHED = (*ACTIVE, PAUSED)
 TERMINAL = (SUCCEEDED, FAILED, CANCELLED)
 SUPERVISED, DPO = METHODS = ("supervised", "dpo")
+SWEEP = "sweep"  # among what is requested: the number of trials
 
 
 def new_id(prefix: str) -> str:

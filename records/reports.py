@@ -1,6 +1,7 @@
-"""Reports of training data on disk, so that the server and a job make each of them once.
+"""Reports of training data, and quotes of jobs on it, on disk: the server and a job make each of them once.
 
-One file per training file, base (what its tokenizer, template and context make of text) and validation file.
+One report per training file, base (what its tokenizer, template and context make of text) and validation
+file.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ class Reports:
         """Where a report lies once it is made; `basis` is Base.reads_as."""
         name = "-".join(part[:32] for part in (basis, validation_sha256) if part)
         return self.root / sha256 / f"{FORMAT}-{name}.json"
+
+    def quote(self, sha256: str, digest: str) -> Path:
+        """Where a measurement of a job on that file lies (records/quotes.py)."""
+        return self.root / sha256 / f"quote-{digest[:32]}.json"
 
     def remove(self, sha256: str) -> None:
         """Forget the reports of a training file that no row names any more."""

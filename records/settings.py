@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     evaluation_seconds: float = Field(
         900.0, gt=0, description="Longest evaluation of a job; what is not asked by then is left out."
     )
+    price_per_million_tokens: float | None = Field(
+        None, ge=0, description="What a million training tokens cost, for quotes; in a currency of yours."
+    )
     training_threads: int = Field(0, ge=0, description="CPU threads of a job; 0 leaves torch's default.")
 
     @classmethod

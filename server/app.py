@@ -31,7 +31,8 @@ from server.metrics import Metrics
 from server.metrics_jobs import JobCollector
 from server.names import Names
 from server.prover import Prover
-from server.routes import adapters, brands, chat, files, graders, health, jobs, models, reports
+from server.quotes import Quotes
+from server.routes import adapters, brands, chat, files, graders, health, jobs, models, quotes, reports
 from server.salts import Salts
 from server.shadow import Shadows
 
@@ -70,6 +71,7 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
         salts=salts,
         shadows=Shadows(engine, catalog, metrics),
         reports=FileReports(settings.home, base),
+        quotes=Quotes(settings, base),
         heavy=CapacityLimiter(HEAVY_THREADS),
     )
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_lifespan)
@@ -77,7 +79,7 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
     errors.install(app)
     # Deny by default: the key is asked for by the router, so no route in it can forget to.
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(current_tenant)], redirect_slashes=False)
-    for part in (chat, models, brands, adapters, files, jobs, reports, graders):
+    for part in (chat, models, brands, adapters, files, jobs, quotes, reports, graders):
         v1.include_router(part.router)
     app.include_router(v1)
     app.include_router(health.router)
@@ -100,6 +102,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         await house.shadows.stop()
         await house.reports.stop()
+        await house.quotes.stop()
         for task in tasks:
             task.cancel()
         for task in tasks:

@@ -17,10 +17,12 @@ from server.catalog import Catalog
 from server.engine.base import Engine
 from server.evaluation.evaluator import Evaluator
 from server.file_reports import FileReports
+from server.job_parent import Office
 from server.keeper import Keeper
 from server.metrics import Metrics
 from server.names import Names
 from server.prover import Prover
+from server.quotes import Quotes
 from server.salts import Salts
 from server.shadow import Shadows
 
@@ -42,7 +44,12 @@ class House:
     salts: Salts
     shadows: Shadows
     reports: FileReports
+    quotes: Quotes
     heavy: CapacityLimiter  # long work in threads: it must not take the threads of short look-ups
+
+    @property
+    def office(self) -> Office:
+        return Office(self.settings, self.database, self.base, self.names)
 
 
 async def house(request: Request) -> House:

@@ -18,10 +18,9 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from records import files, jobs
-from records.models import VALIDATING, Job, new_id
+from records.models import SWEEP, VALIDATING, Job, new_id
 from server.errors import invalid
-from server.house import House
-from server.job_parent import parent
+from server.job_parent import Office, parent
 from server.job_request import MAX_SEED, JobRequest
 from server.job_servable import check_base, check_room
 
@@ -51,52 +50,58 @@ class Retry:
         return cls(hashlib.sha256(canonical).hexdigest(), key, count.isdecimal() and int(count[:9]) > 0)
 
 
-def create_once(house: House, tenant: str, asked: JobRequest, retry: Retry) -> Job:
-    """The job of this request, durable on return. Raises RequestRefused for a file that does not do, or
-    where what it makes could not be served."""
-    with house.database.read() as session:
+def create_once(office: Office, tenant: str, asked: JobRequest, retry: Retry) -> Job:
+    """The job of this request, durable on return. Raises RequestRefused for what `check_base` and `checked`
+    refuse."""
+    with office.database.read() as session:
         known = _known(session, tenant, retry)
     if known is not None:
         return known
-    check_base(house)  # reads files: nobody's write shall wait for that
-    with house.database.write() as session:
+    check_base(office)  # reads files: nobody's write shall wait for that
+    with office.database.write() as session:
         known = _known(session, tenant, retry)
         if known is not None:
             return known
-        _check_file(session, tenant, "training_file", asked.training_file)
-        if asked.validation_file is not None:
-            _check_file(session, tenant, "validation_file", asked.validation_file)
-        chosen = asked.chosen()
-        epochs = chosen["n_epochs"] if chosen["n_epochs"] != "auto" else None
-        if house.base.is_named(asked.model):
-            model = house.base.slug
-            check_room(house, epochs)
-        else:
-            origin = parent(session, house, tenant, asked.model)
-            model = origin.name
-            check_room(house, epochs, origin.manifest["rank"], origin.manifest["target_modules"])
-        row = Job(
-            id=new_id("ftjob-"),
-            tenant=tenant,
-            brand=asked.suffix or "",
-            model=model,
-            status=VALIDATING,
-            created_at=int(time.time()),
-            training_file=asked.training_file,
-            validation_file=asked.validation_file,
-            base_hashes=house.base.hashes,
-            seed=secrets.randbelow(MAX_SEED + 1) if asked.seed is None else asked.seed,
-            method=asked.method_type,
-            requested=chosen,
-            hyperparameters=chosen,
-            metadata_=asked.metadata,
-            evaluation=asked.evaluation.model_dump() if asked.evaluation else None,
-            result_files=[],
-            request_sha256=retry.body_sha256,
-            idempotency_key=retry.key,
-        )
+        row = checked(session, office, tenant, asked, seed=secrets.randbelow(MAX_SEED + 1))
+        row.request_sha256, row.idempotency_key = retry.body_sha256, retry.key
         jobs.add(session, row)
         return row
+
+
+def checked(session: Session, office: Office, tenant: str, asked: JobRequest, *, seed: int) -> Job:
+    """The row of the job that is asked for, not added; `seed` where none is given. Raises RequestRefused for
+    a file, a model or a name that does not do, or where what it makes could not be served."""
+    if asked.suffix is not None and office.base.is_named(asked.suffix):
+        raise invalid("'suffix' must not be the name of the base model.", "suffix", "invalid_value")
+    _check_file(session, tenant, "training_file", asked.training_file)
+    if asked.validation_file is not None:
+        _check_file(session, tenant, "validation_file", asked.validation_file)
+    chosen, model = asked.chosen(), office.base.slug
+    epochs = chosen["n_epochs"] if chosen["n_epochs"] != "auto" else None
+    if office.base.is_named(asked.model):
+        check_room(office, epochs)
+    else:
+        origin = parent(session, office, tenant, asked.model)
+        model = origin.name
+        check_room(office, epochs, origin.manifest["rank"], origin.manifest["target_modules"])
+    return Job(
+        id=new_id("ftjob-"),
+        tenant=tenant,
+        brand=asked.suffix or "",
+        model=model,
+        status=VALIDATING,
+        created_at=int(time.time()),
+        training_file=asked.training_file,
+        validation_file=asked.validation_file,
+        base_hashes=office.base.hashes,
+        seed=seed if asked.seed is None else asked.seed,
+        method=asked.method_type,
+        requested=chosen | ({SWEEP: asked.sweep.trials} if asked.sweep else {}),
+        hyperparameters=chosen,
+        metadata_=asked.metadata,
+        evaluation=asked.evaluation.model_dump() if asked.evaluation else None,
+        result_files=[],
+    )
 
 
 def _known(session: Session, tenant: str, retry: Retry) -> Job | None:

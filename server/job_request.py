@@ -16,6 +16,7 @@ MAX_SEED = 2**31 - 1
 MAX_MULTIPLIER = 1000
 MAX_BETA = 2
 MAX_INSTRUCTION = 16_000
+MAX_TRIALS = 32
 
 
 def _auto_or(said: str, fits: Callable[[Any], bool]) -> BeforeValidator:
@@ -98,8 +99,15 @@ class EvaluationAsked(_Strict):
     instruction: str = Field(min_length=1, max_length=MAX_INSTRUCTION)
 
 
+class SweepAsked(_Strict):
+    """Ours: so many settings of learning rate, rank and epochs are tried, and the best is trained."""
+
+    trials: int = Field(ge=2, le=MAX_TRIALS, strict=True)
+
+
 class JobRequest(_Strict):
-    """`hyperparameters` at the top is OpenAI's older place for those under `method`; `evaluation` is ours."""
+    """`hyperparameters` at the top is OpenAI's older place for those under `method`; `evaluation` and `sweep`
+    are ours."""
 
     model: str
     training_file: str
@@ -111,6 +119,7 @@ class JobRequest(_Strict):
     hyperparameters: Hyperparameters | None = None
     method: Method | None = None
     evaluation: EvaluationAsked | None = None
+    sweep: SweepAsked | None = None
 
     @property
     def method_type(self) -> str:
@@ -141,6 +150,12 @@ def parse(body: dict[str, Any]) -> JobRequest:
         )
     if asked.method is not None:
         _check_method(asked.method)
+    if asked.sweep is not None and asked.method_type == DPO:
+        raise invalid(
+            "'sweep' does not go with method 'dpo', whose held-out loss does not tell the best.",
+            "sweep",
+            "unsupported_parameter",
+        )
     return asked
 
 

@@ -17,15 +17,15 @@ from adapters.refused import Refused
 from adapters.room import Need, NoRoom
 from server.engine.base import RequestRefused
 from server.errors import INVALID, disk_full, invalid
-from server.house import House
+from server.job_parent import Office
 
 
-def check_base(house: House) -> None:
+def check_base(office: Office) -> None:
     """Raises RequestRefused unless the base on disk, which a job would train on, is the one that the engine
     holds (409), and has layers to adapt (400)."""
-    base = house.base
+    base = office.base
     try:
-        changed = base.differs(bases.on_disk(base, house.settings.home).hashes)
+        changed = base.differs(bases.on_disk(base, office.settings.home).hashes)
         problem = f"the {changed} of base model {base.slug!r} is no longer" if changed else None
     except BaseNotFound as error:
         problem = f"{str(error).rstrip('.')}, which is not"
@@ -44,19 +44,19 @@ def check_base(house: House) -> None:
 
 
 def check_room(
-    house: House, epochs: int | None, rank: int | None = None, modules: Collection[str] = SERVED_LINEARS
+    office: Office, epochs: int | None, rank: int | None = None, modules: Collection[str] = SERVED_LINEARS
 ) -> None:
     """Raises RequestRefused when the job would not fit on the disk (507), or in the operator's bound (400).
 
     `epochs` None is "auto", of which at least one is certain; `rank` and `modules` are a parent's.
     """
     adapted = (
-        size for name, size in shapes.linears(house.base).items()
+        size for name, size in shapes.linears(office.base).items()
         if shapes.is_served(name) and name.rsplit(".", 1)[-1] in modules
     )  # fmt: skip
-    parameters = (rank or rank_for(house.settings.max_lora_rank)) * sum(map(sum, adapted))
+    parameters = (rank or rank_for(office.settings.max_lora_rank)) * sum(map(sum, adapted))
     try:
-        Need.of(epochs, parameters).check(house.settings)
+        Need.of(epochs, parameters).check(office.settings)
     except NoRoom as error:
         if error.code == "job_too_large":
             raise invalid(str(error), "hyperparameters", error.code) from None

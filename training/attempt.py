@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import sys
+import time
 import traceback
 from dataclasses import dataclass
 from typing import Any
@@ -18,14 +19,12 @@ from transformers.utils import logging
 from adapters import publish
 from adapters.base import Base, BaseNotFound, resolve
 from adapters.manifest import Manifest
-from adapters.modules import rank_for
 from records.database import Database
 from records.jobs import RUNNING, Lease, LeaseLost
 from records.models import Job
 from records.settings import Settings
-from training import adapter, auto, dpo, evaluation, flat, loop, outcome, parent, proof
+from training import adapter, auto, dpo, evaluation, loop, material, outcome, parent, proof, tuned
 from training.bounds import Clock, check_room
-from training.chat import Renderer
 from training.checkpoint import Folder, Saved, State
 from training.encode import wanted
 from training.failure import UNREADABLE, JobFailed, diverged, unsupported_base
@@ -35,6 +34,8 @@ from training.objective import SUPERVISED, Objective, evaluate
 from training.parent import Parent
 from training.process import STOPPED, asked_to_stop
 from training.progress import Progress, results
+from training.quote.make import quote
+from training.sweep import Table
 
 
 def run(settings: Settings, lease: Lease) -> None:
@@ -65,24 +66,17 @@ def prepare(settings: Settings, journal: Journal) -> Attempt:
         raise unsupported_base(UNREADABLE) from error
     parent.check_base(job, base)
     origin = parent.find(journal, job.model, base, settings.home, settings.max_lora_rank)
-    try:
-        config = adapter.read_config(base.path)
-        renderer = Renderer(adapter.load_tokenizer(base.path))
-    except OSError as error:
-        raise unsupported_base(UNREADABLE) from error
-    except ValueError as error:
-        raise unsupported_base(error) from error
+    config, renderer = material.read(base)
     inputs = validate(journal, job, settings.home, base, renderer, adapter.longest(config))
-    model = adapter.load_base(base.path, adapter.device())
-    if origin is None:
-        model = adapter.attach(model, rank_for(settings.max_lora_rank), job.seed)
-    else:
-        model = adapter.attach_version(model, origin.folder, job.seed)
-    flat.try_out(model, inputs.train[0], adapter.device())
+    folder = origin.folder if origin else None
+    model = material.build(base, folder, settings.max_lora_rank, job.seed, inputs.train[0])
     plan = auto.plan(job.requested, len(inputs.train), adapter.hidden_size(config), job.method)
+    plan, model, swept = tuned.choose(settings, journal, job, inputs, model, folder, plan)
     objective = SUPERVISED if plan.beta is None else dpo.Dpo(plan.beta)
-    folder, optimizer = Folder(settings.home, job.id, journal.lease.fence), loop.optimizer_for(model, plan)
-    return Attempt(settings, journal, job, base, origin, inputs, plan, objective, model, optimizer, folder)
+    scratch, optimizer = Folder(settings.home, job.id, journal.lease.fence), loop.optimizer_for(model, plan)
+    return Attempt(
+        settings, journal, job, base, origin, inputs, plan, objective, model, optimizer, scratch, swept
+    )
 
 
 @dataclass
@@ -100,6 +94,7 @@ class Attempt:
     model: Any
     optimizer: torch.optim.Optimizer
     folder: Folder
+    swept: Table | None = None
 
     def begin(self) -> None:
         """Start from the last state, if there is one, and mark the job as running.
@@ -108,17 +103,22 @@ class Attempt:
         """
         shown: dict[str, Any] = {"status": RUNNING, "hyperparameters": self.plan.shown()}
         found = self.folder.load(self.base.weights_sha256)
-        self.state = found or State(self.base.weights_sha256)
+        swept = self.swept or Table()
+        self.state = found or State(self.base.weights_sha256, tokens=swept.tokens, seconds=swept.seconds)
         if isinstance(self.objective, dpo.Dpo):
             self.inputs = dpo.refer(self.objective, self.model, self.inputs, self.state, self.plan.batch_size)
         self.folder.tidy()
-        self.clock = Clock(self.settings, self.state.seconds)
         if found is None:
             trained = sum(parameter.numel() for parameter in adapter.trained(self.model))
             check_room(self.settings, self.plan, trained)
+            left = quote(self.model, self.objective, self.plan, self.inputs, self.job.seed)
+            shown["estimated_finish"] = int(time.time() + left.seconds) + 1
+            self.state.quote = left.after(swept.seconds, swept.tokens).model_dump()
+        self.clock = Clock(self.settings, self.state.seconds)
+        if found is None:
             ran = RUNNING in (self.job.status, self.job.paused_from)
             again = " again from the beginning" if ran else ""
-            self.journal.say(f"Fine-tuning job started{again}", **shown)
+            self.journal.say(f"Fine-tuning job started{again}", data={"quote": self.state.quote}, **shown)
             return
         adapter.restore(self.model, found.adapter)
         self.optimizer.load_state_dict(found.optimizer)
@@ -185,9 +185,8 @@ class Attempt:
 
     def count(self, step: loop.Step) -> None:
         """Enter a step into the state. Raises JobFailed when one of its losses is no number."""
-        for score in (step.train, step.valid, step.full_valid):
-            if score is not None and not math.isfinite(score.loss):
-                raise diverged(step.step)
+        if not step.is_finite:
+            raise diverged(step.step)
         self.state.step, self.state.tokens = step.step, self.state.tokens + step.tokens
         self.state.rows.append(step.metrics())
 
@@ -220,9 +219,11 @@ class Attempt:
         """The best checkpoint becomes the job's version; the end of the job. Raises JobFailed when the time
         was over before the first."""
         best, said = outcome.chosen(self.state, self.plan, self.settings, time_is_over=self.clock.is_over())
+        if self.state.quote:
+            said.append(outcome.took(self.state, self.settings, self.clock.seconds))
         said += evaluation.carry_out(self.settings, self.journal, self.job, self.base, self.inputs, best.step)
-        rows = results(self.state.rows)
-        self.journal.succeed(best, rows, self.settings.home, self.state.tokens, said)
+        rows, table = results(self.state.rows), self.swept.csv() if self.swept else None
+        self.journal.succeed(best, rows, self.settings.home, self.state.tokens, said, table)
 
     def manifest(self, metrics: dict[str, float | int]) -> Manifest:
         """What training says to serving about the adapter as it is now."""

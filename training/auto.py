@@ -37,10 +37,12 @@ class Plan:
     steps_per_epoch: int
     stops_early: bool
     beta: float | None = None  # of a DPO job
+    bound: int | None = None  # steps of a sweep's trial, which may end within an epoch
 
     @property
     def total_steps(self) -> int:
-        return self.n_epochs * self.steps_per_epoch
+        steps = self.n_epochs * self.steps_per_epoch
+        return steps if self.bound is None else min(steps, self.bound)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step (from 1): linear warm-up, then half a cosine down to FINAL_SHARE."""

@@ -50,7 +50,8 @@ class State:
 
     `base_sha256` names the base that the tensors were trained on; `rows` are the lines of the results file;
     `reference` is dpo.py's, of the pairs to train on and then of those held out, and `accuracy` the share of
-    the held-out preferred answers' tokens that was the likeliest before the first step.
+    the held-out preferred answers' tokens that was the likeliest before the first step. `quote` is
+    records/quotes.py's, from before it.
     """
 
     base_sha256: str
@@ -65,6 +66,7 @@ class State:
     owed: dict[str, Any] | None = None  # what a pause kept an attempt from saying: attempt.catch_up
     reference: Tensor | None = None
     accuracy: float | None = None
+    quote: dict[str, Any] = field(default_factory=dict)
 
     @property
     def held_out_losses(self) -> list[float | None]:

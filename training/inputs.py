@@ -6,12 +6,14 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adapters.base import Base
 from records.blobs import Blobs
 from records.dataset import MIN_EXAMPLES
 from records.jobs import QUEUED, VALIDATING
-from records.models import DPO, Job
+from records.models import DPO, SWEEP, Job
+from training import sweep
 from training.auto import chooses_epochs
 from training.chat import Renderer
 from training.data import Data, hold_out, load
@@ -29,6 +31,7 @@ class Inputs:
     valid: Sequence[Trainable]
     training_sha256: str
     validation_sha256: str | None
+    truncated: int = 0  # of the training file
 
     def counts(self) -> dict[str, int]:
         """What a manifest says of them."""
@@ -51,7 +54,7 @@ def validate(journal: Journal, job: Job, home: Path, base: Base, renderer: Rende
         journal, job, home, renderer, longest, file_id=job.training_file, param="training_file"
     )
     reports = [training.cuts(job.training_file, longest)]
-    validation_sha256 = None
+    validation_sha256 = validation = None
     if job.validation_file is not None:
         if first:
             journal.say(f"Validating validation file: {job.validation_file}")
@@ -60,12 +63,7 @@ def validate(journal: Journal, job: Job, home: Path, base: Base, renderer: Rende
             file_id=job.validation_file, param="validation_file", least=1,
         )  # fmt: skip
         reports.append(validation.cuts(job.validation_file, longest))
-        train, valid = training.examples, validation.examples
-    elif chooses_epochs(job.requested):
-        train, valid = hold_out(training.examples, job.seed)
-    else:
-        # Examples are held back only where they decide something: when to stop.
-        train, valid = training.examples, []
+    train, valid = divide(training, validation, job.requested, job.seed)
     if first:
         said = [Said(report, "warn") for report in filter(None, reports)]
         said.append(_diagnosis(home, base, renderer, longest, training_sha256, validation_sha256))
@@ -77,7 +75,24 @@ def validate(journal: Journal, job: Job, home: Path, base: Base, renderer: Rende
         with journal.write(status=QUEUED) as (session, _):  # one transaction: a kill loses none, doubles none
             for one in said:
                 one.write(session, job.id)
-    return Inputs(train, valid, training_sha256, validation_sha256)
+    return Inputs(train, valid, training_sha256, validation_sha256, training.truncated)
+
+
+def divide(
+    training: Data, validation: Data | None, requested: dict[str, Any], seed: int
+) -> tuple[list[Trainable], list[Trainable]]:
+    """(to train on, held out). Raises JobFailed when that is too little for a sweep."""
+    wants = SWEEP in requested
+    if validation is not None:
+        train, valid = training.examples, validation.examples
+    elif chooses_epochs(requested) or wants:
+        train, valid = hold_out(training.examples, seed)
+    else:
+        # Examples are held back only where they decide something: when to stop, which trial is best.
+        train, valid = training.examples, []
+    if wants:
+        sweep.check(len(valid))
+    return train, valid
 
 
 def _diagnosis(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from training.checkpoint import Saved
 from training.failure import JobFailed
 
 CHECKPOINTED = "Checkpoint created at step"
+RESULTS = "fine-tune-results"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,13 @@ class Journal:
         """An event, and changes of the job's columns with it."""
         with self.write(**values) as (session, job):
             jobs.say(session, job.id, message, level=level, data=data)
+
+    def say_once(self, message: str, data: dict[str, Any] | None = None, **values: Any) -> None:
+        """An event unless the job has one with that message: for what each attempt finds again."""
+        with self.write(**values) as (session, job):
+            said = select(Event.id).where(Event.job_id == job.id, Event.message == message)
+            if session.scalar(said.limit(1)) is None:
+                jobs.say(session, job.id, message, data=data)
 
     def blob(self, file_id: str, param: str) -> str:
         """sha256 of one of the tenant's files, expired or not: while a job needs it, the sweep leaves it.
@@ -119,24 +127,35 @@ class Journal:
             jobs.say(session, job.id, f"{CHECKPOINTED} {saved.step}", data={"model": version.name})
 
     def succeed(
-        self, saved: Saved, results: bytes, home: Path, tokens: int, said: Sequence[Said] = ()
+        self,
+        saved: Saved,
+        results: bytes,
+        home: Path,
+        tokens: int,
+        said: Sequence[Said] = (),
+        sweep: bytes | None = None,
     ) -> str:
-        """What is `said`, the version, its brand's change, the results file and the end of the job, all or
+        """What is `said`, the version, its brand's change, the results files and the end of the job, all or
         nothing.
 
         Gives the version's name.
         """
         blobs = Blobs(home)
-        with blobs.draft() as draft:
-            draft.write(results)
-            sha256, size = blobs.seal(draft)
+        contents = {"step_metrics.csv": results} | ({} if sweep is None else {"sweep.csv": sweep})
+        with ExitStack() as drafts:
+            sealed = []
+            for name, content in contents.items():
+                draft = drafts.enter_context(blobs.draft())
+                draft.write(content)
+                sealed.append((name, draft, *blobs.seal(draft)))
             with self.write() as (session, job):
-                version = _version(session, job, saved, checkpoint=False)
-                file = files.add(
-                    session, job.tenant, sha256=sha256, size=size,
-                    filename="step_metrics.csv", purpose="fine-tune-results",
-                )  # fmt: skip
-                blobs.place(draft, sha256)
+                version, ids = _version(session, job, saved, checkpoint=False), []
+                for name, draft, sha256, size in sealed:
+                    file = files.add(
+                        session, job.tenant, sha256=sha256, size=size, filename=name, purpose=RESULTS
+                    )
+                    blobs.place(draft, sha256)
+                    ids.append(file.id)
                 for one in said:
                     one.write(session, job.id)
                 jobs.say(session, job.id, f"New fine-tuned model created: {version.name}")
@@ -149,7 +168,7 @@ class Journal:
                     jobs.say(session, job.id, f"Brand '{job.brand}' is paused: promote the model to use it.")
                 jobs.finish(
                     session, self.lease, jobs.SUCCEEDED, "The job has successfully completed",
-                    fine_tuned_model=version.name, result_files=[file.id], trained_tokens=tokens,
+                    fine_tuned_model=version.name, result_files=ids, trained_tokens=tokens,
                     estimated_finish=None,
                 )  # fmt: skip
                 return version.name

@@ -6,6 +6,7 @@ CPU it repeats to the last bit, also when continued from a checkpoint.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,12 @@ class Step:
     train: flat.Score
     valid: flat.Score | None
     full_valid: flat.Score | None
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether each of its losses is a number."""
+        scores = (self.train, self.valid, self.full_valid)
+        return all(math.isfinite(score.loss) for score in scores if score is not None)
 
     def metrics(self) -> dict[str, float | int]:
         """By OpenAI's names as far as they go; what was not measured at this step is absent."""
@@ -74,10 +81,7 @@ def steps(
         began = time.perf_counter()
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step)
-        score = backward(model, order[place], where, objective)
-        torch.nn.utils.clip_grad_norm_(trained(model), CLIP)
-        optimizer.step()
-        optimizer.zero_grad()
+        score = advance(model, optimizer, order[place], where, objective)
         seconds = time.perf_counter() - began
         ends = place + 1 == plan.steps_per_epoch
         yield Step(
@@ -92,6 +96,21 @@ def steps(
             valid=glance(model, plan, valid, step, where, objective),
             full_valid=evaluate(objective, model, valid, where, plan.batch_size) if ends and valid else None,
         )
+
+
+def advance(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    batch: Sequence[Trainable],
+    where: torch.device,
+    objective: Objective = SUPERVISED,
+) -> flat.Score:
+    """One update by a batch, at the rate that the optimizer has."""
+    score = backward(model, batch, where, objective)
+    torch.nn.utils.clip_grad_norm_(trained(model), CLIP)
+    optimizer.step()
+    optimizer.zero_grad()
+    return score
 
 
 def backward(

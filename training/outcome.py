@@ -1,12 +1,17 @@
-"""What a job ends with: the checkpoint that becomes its version, and why that one. Called by attempt.py."""
+"""What a job ends with: the checkpoint that becomes its version, why that one, and what it took beside its
+quote. Called by attempt.py."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from records.quotes import price
 from records.settings import Settings
-from training import auto
+from training import adapter, auto
 from training.bounds import out_of_time
 from training.checkpoint import Saved, State
 from training.journal import Said
+from training.quote.pace import peak_memory
 
 BROKEN = (
     "The model has come to guess the held-out preferred answers worse than before training: try it before "
@@ -31,3 +36,20 @@ def chosen(
     elif best.step < state.step:
         said.append(Said(f"Publishing the checkpoint of step {best.step}, the last one"))
     return best, said
+
+
+def took(state: State, settings: Settings, seconds: float) -> Said:
+    """The quote beside what came of it. Seconds and tokens are of all attempts, memory is of this one."""
+    found: dict[str, Any] = {
+        "seconds": round(seconds, 2),
+        "steps": state.step,
+        "trained_tokens": state.tokens,
+        "peak_memory_bytes": peak_memory(adapter.device()),
+        "cost": price(state.tokens, settings.price_per_million_tokens),
+    }
+    quoted = state.quote
+    return Said(
+        f"Training took {seconds:.1f} s and {state.tokens:,} tokens in {state.step} steps; quoted were "
+        f"{quoted['seconds']:.1f} s and {quoted['trained_tokens']:,} tokens in {quoted['steps']}",
+        data={"quote": quoted, "took": found},
+    )

@@ -10,8 +10,10 @@ import io
 import time
 from typing import Any
 
+from training import adapter
 from training.journal import Journal
 from training.loop import Step
+from training.quote.pace import peak_memory
 
 EVENTS = 200
 SECONDS_BETWEEN = 0.25
@@ -70,6 +72,7 @@ class Progress:
             "epoch": step.epoch,
             "learning_rate": step.learning_rate,
             "tokens_per_second": round(self.tokens / max(self.seconds, 1e-9), 1),
+            "peak_memory_bytes": peak_memory(adapter.device()),
         }
 
     def _seconds_left(self, step: Step) -> float:

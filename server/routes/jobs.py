@@ -30,10 +30,8 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 async def create(request: Request, tenant: CurrentTenant, house: Here) -> JSONResponse:
     body = await json_object(request)
     asked = job_request.parse(body)
-    if asked.suffix is not None and house.base.is_named(asked.suffix):
-        raise invalid("'suffix' must not be the name of the base model.", "suffix", "invalid_value")
     retry = Retry.of(body, request.headers)
-    return JSONResponse(shapes.job(await run_in_threadpool(create_once, house, tenant, asked, retry)))
+    return JSONResponse(shapes.job(await run_in_threadpool(create_once, house.office, tenant, asked, retry)))
 
 
 @router.get("")

@@ -111,6 +111,6 @@ def test_following_shows_messages_and_steps_until_the_end(shell: Shell, status: 
 
 def test_the_pace_says_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_shown.time, "time", lambda: 1000.0)
-    event = jobs_shown.Event(data={"train_loss": 0.5})
-    assert jobs_shown._pace(event, Job(estimated_finish=4725)) == "loss 0.500, 1:02:05 left"
+    event = jobs_shown.Event(data={"train_loss": 0.5, "peak_memory_bytes": 1_240_000_000})
+    assert jobs_shown._pace(event, Job(estimated_finish=4725)) == "loss 0.500, 1.24 GB, 1:02:05 left"
     assert jobs_shown._pace(jobs_shown.Event(data=None), Job(estimated_finish=None)) == ""

@@ -130,8 +130,9 @@ OURS = {
     ("GET", "/v1/brands/{brand}/audit"),
     ("GET", "/v1/fine_tuning/jobs/{job_id}/report"),
     ("GET", "/v1/models/{model:path}/card"),
+    ("POST", "/v1/fine_tuning/quote"),
 }
-OUR_FIELDS = {"evaluation"}  # of a job
+OUR_FIELDS = {"evaluation", "sweep"}  # of a job
 
 
 def test_no_route_is_left_out(made: Made) -> None:

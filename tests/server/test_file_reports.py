@@ -15,7 +15,7 @@ import pytest
 from adapters import base as bases
 from records.models import File
 from records.reports import write
-from server.file_reports import FileReports
+from server.aside import Aside
 from server.sweep import sweep
 from tests.server.conftest import EXAMPLE, TRAINING, Running, Stage, until
 
@@ -38,14 +38,15 @@ class Doctor:
         self.may_end.set()
         doctor = self
 
-        async def run(reports: FileReports, sha256: str) -> int:
+        async def run(aside: Aside, path: Path, module: str, *arguments: str) -> int:
+            assert module == "training.doctor"
             doctor.calls += 1
             await asyncio.to_thread(doctor.may_end.wait)
             if doctor.status == 0:
-                write(reports._kept.path(sha256, reports._base.reads_as), b'{"made": true}')
+                write(path, b'{"made": true}')
             return doctor.status
 
-        monkeypatch.setattr(FileReports, "_run", run)
+        monkeypatch.setattr(Aside, "_run", run)
 
 
 def test_the_report_of_an_upload_is_made_without_being_asked_for(serve: Stage) -> None:

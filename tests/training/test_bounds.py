@@ -77,7 +77,7 @@ def test_a_job_whose_time_is_over_publishes_its_best_checkpoint(
     assert job.status == jobs.SUCCEEDED
     (version,) = place.versions(job_id, final=True)
     assert version.manifest["step"] == 10
-    assert place.messages(job_id)[-4:-2] == [
+    assert place.messages(job_id)[-5:-3] == [
         "The job's time is over, so training ended at step 12",
         "Publishing the checkpoint of step 10, the last one",
     ]

@@ -367,3 +367,33 @@ def test_a_failed_job_says_why(server: Running) -> None:
     job = server.client().fine_tuning.jobs.retrieve(server.job(status=FAILED, error=error))
     assert job.error is not None
     assert job.error.model_dump() == error
+
+
+def test_a_sweep_is_asked_for_beside_what_openai_has(server: Running) -> None:
+    job = create(server, sweep={"trials": 8}).json()
+    conforms(job, "FineTuningJob")
+    with server.house.database.read() as session:
+        row = jobs.get(session, "acme", job["id"])
+    assert row is not None
+    assert row.requested["sweep"] == 8
+    assert row.hyperparameters.keys() == {"n_epochs", "batch_size", "learning_rate_multiplier"}
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [
+        ({"sweep": {"trials": 1}}, "sweep.trials"),
+        ({"sweep": {"trials": 33}}, "sweep.trials"),
+        ({"sweep": {"trials": 2.5}}, "sweep.trials"),
+        ({"sweep": {"trials": 4, "rounds": 2}}, "sweep.rounds"),
+        ({"sweep": 4}, "sweep"),
+        ({"sweep": {"trials": 4}, "method": dpo()}, "sweep"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused_by_its_field(
+    server: Running, given: dict[str, Any], param: str
+) -> None:
+    answer = create(server, **given)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
+    assert count(server) == 0
