@@ -26,9 +26,12 @@ from adapters.modules import SERVED_LINEARS
 from adapters.refused import Code, Refused
 from training import flat
 from training.failure import UNREADABLE, JobFailed, unsupported_base
+from training.lora import in_one_buffer
 
 ALPHA_PER_RANK = 2
 LONGEST = 8192
+BF16_PAYS = 384  # hidden size
+BF16_PRODUCTS = ("avx512_bf16", "amx_bf16")  # of torch.cpu.get_capabilities
 
 
 def device() -> torch.device:
@@ -53,16 +56,25 @@ def load_tokenizer(path: Path) -> Any:
     return AutoTokenizer.from_pretrained(path, local_files_only=True)
 
 
-def load_base(path: Path, where: torch.device) -> Any:
-    """The frozen base: float32 on CPU, where it is exact and as fast (tiny) as bf16; bf16 on CUDA.
+def dtype_for(hidden: int, where: torch.device) -> torch.dtype:
+    """Of the frozen base: bf16 where its products are faster (CUDA, and CPUs that have them in hardware) and
+    the hidden states are large enough to gain from it; else float32. DECISIONS.md, "Training speed"."""
+    if where.type != "cuda":
+        able = torch.cpu.get_capabilities()
+        if hidden < BF16_PAYS or not any(able.get(name) for name in BF16_PRODUCTS):
+            return torch.float32
+    return torch.bfloat16
 
-    Raises JobFailed when it cannot be trained.
-    """
+
+def load_base(path: Path, where: torch.device) -> Any:
+    """The frozen base. Raises JobFailed when it cannot be trained."""
     flat.install()
-    dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, attn_implementation=flat.ATTENTION, local_files_only=True
+            path,
+            dtype=dtype_for(hidden_size(read_config(path)), where),
+            attn_implementation=flat.ATTENTION,
+            local_files_only=True,
         )
     except (OSError, SafetensorError) as error:
         raise unsupported_base(UNREADABLE) from error
@@ -92,14 +104,15 @@ def attach(model: Any, rank: int, seed: int) -> Any:
         bias="none",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config, autocast_adapter_dtype=True).eval()
+    return in_one_buffer(get_peft_model(model, config, autocast_adapter_dtype=True).eval())
 
 
 def attach_version(model: Any, folder: Path, seed: int) -> Any:
     """A peft model over `model` with the LoRA of an admitted version to train on, in float32: its rank, its
     modules, its scaling."""
     torch.manual_seed(seed)
-    return PeftModel.from_pretrained(model, folder, is_trainable=True, autocast_adapter_dtype=True).eval()
+    found = PeftModel.from_pretrained(model, folder, is_trainable=True, autocast_adapter_dtype=True)
+    return in_one_buffer(found.eval())
 
 
 def trained(model: Any) -> list[torch.nn.Parameter]:
