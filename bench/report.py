@@ -25,7 +25,7 @@ def end(figures: Mapping[str, float | Mapping[str, float]]) -> None:
 
 def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: _rounded(value) if isinstance(value, Mapping) else round(value, 4)
+        name: _rounded(value) if isinstance(value, Mapping) else float(f"{value:.5g}")
         for name, value in figures.items()
     }
 
