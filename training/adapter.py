@@ -24,7 +24,7 @@ from adapters.base import Base
 from adapters.manifest import CONFIG, WEIGHTS
 from adapters.modules import SERVED_LINEARS
 from adapters.refused import Code, Refused
-from training import flat
+from training import attention
 from training.failure import UNREADABLE, JobFailed, unsupported_base
 
 ALPHA_PER_RANK = 2
@@ -53,16 +53,17 @@ def load_tokenizer(path: Path) -> Any:
     return AutoTokenizer.from_pretrained(path, local_files_only=True)
 
 
-def load_base(path: Path, where: torch.device) -> Any:
+def load_base(path: Path, where: torch.device, dtype: torch.dtype | None = None) -> Any:
     """The frozen base: float32 on CPU, where it is exact and as fast (tiny) as bf16; bf16 on CUDA.
 
     Raises JobFailed when it cannot be trained.
     """
-    flat.install()
-    dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
+    attention.install()
+    if dtype is None:
+        dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, attn_implementation=flat.ATTENTION, local_files_only=True
+            path, dtype=dtype, attn_implementation=attention.ATTENTION, local_files_only=True
         )
     except (OSError, SafetensorError) as error:
         raise unsupported_base(UNREADABLE) from error
