@@ -2,7 +2,8 @@
 
 Called by training.py in a process for each run, so that its memory is its own.
 
-All of them train the same LoRA, begun the same, with the same optimizer, schedule and batches, in float32.
+All of them train the same LoRA, begun the same, with the same optimizer, schedule and batches: ours over the
+base as a job loads it, the others in float32, which is their default, and one more time in bf16.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +82,9 @@ class Clock(TrainerCallback):  # type: ignore[misc]
         self.ends.append(time.perf_counter())
 
 
-def _stock(work: Workload) -> tuple[Any, tuple[Any, Any]]:
+def _stock(work: Workload, dtype: torch.dtype = torch.float32) -> tuple[Any, tuple[Any, Any]]:
     """(model, (optimizer, schedule)) as ours, with the stock attention."""
-    model = AutoModelForCausalLM.from_pretrained(work.base, dtype=torch.float32, attn_implementation="sdpa")
+    model = AutoModelForCausalLM.from_pretrained(work.base, dtype=dtype, attn_implementation="sdpa")
     model, plan = adapter.attach(model, RANK, SEED), plan_for(work)
     optimizer = loop.optimizer_for(model, plan)
     return model, (optimizer, LambdaLR(optimizer, lambda done: plan.rate(done + 1) / plan.learning_rate))
@@ -111,9 +113,9 @@ def _train(trainer: Any, clock: Clock) -> Trained:
     return trainer.model, losses, clock.ends
 
 
-def stock(work: Workload, folder: Path) -> Trained:
+def stock(work: Workload, folder: Path, dtype: torch.dtype = torch.float32) -> Trained:
     """transformers.Trainer with a collator that pads."""
-    model, optimizers = _stock(work)
+    model, optimizers = _stock(work, dtype)
     rows = [
         {
             "input_ids": list(one.ids),
@@ -125,7 +127,7 @@ def stock(work: Workload, folder: Path) -> Trained:
     clock = Clock()
     trainer = Trainer(
         model=model,
-        args=TrainingArguments(**_arguments(folder)),
+        args=TrainingArguments(**_arguments(folder) | {"bf16": dtype == torch.bfloat16}),
         train_dataset=rows,
         data_collator=DataCollatorForSeq2Seq(adapter.load_tokenizer(work.base), label_pad_token_id=IGNORED),
         optimizers=optimizers,
@@ -162,7 +164,7 @@ def trl(work: Workload, folder: Path) -> Trained:
 def held_out_loss(model: Any, examples: list[Encoded]) -> float:
     """One sequence at a time through the stock model with its whole head: the same judge for all."""
     model.set_attn_implementation("sdpa")
-    model.eval()
+    model.float().eval()
     total, count = 0.0, 0
     with torch.no_grad():
         for one in (sequence for example in examples for sequence in example.sequences):
@@ -174,7 +176,12 @@ def held_out_loss(model: Any, examples: list[Encoded]) -> float:
     return total / count
 
 
-SIDES: dict[str, Callable[[Workload, Path], Trained]] = {"ours": ours, "trainer": stock, "trl": trl}
+SIDES: dict[str, Callable[[Workload, Path], Trained]] = {
+    "ours": ours,
+    "trainer": stock,
+    "trainer_bf16": partial(stock, dtype=torch.bfloat16),
+    "trl": trl,
+}
 
 
 def run(side: str, folder: Path) -> Run:

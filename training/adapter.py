@@ -26,9 +26,12 @@ from adapters.modules import SERVED_LINEARS
 from adapters.refused import Code, Refused
 from training import attention
 from training.failure import UNREADABLE, JobFailed, unsupported_base
+from training.lora import in_one_buffer
 
 ALPHA_PER_RANK = 2
 LONGEST = 8192
+BF16_PAYS = 384  # hidden size
+BF16_PRODUCTS = ("avx512_bf16", "amx_bf16")  # of torch.cpu.get_capabilities
 
 
 def device() -> torch.device:
@@ -53,14 +56,21 @@ def load_tokenizer(path: Path) -> Any:
     return AutoTokenizer.from_pretrained(path, local_files_only=True)
 
 
+def dtype_for(hidden: int, where: torch.device) -> torch.dtype:
+    """Of the frozen base: bf16 where its products are faster (CUDA, and CPUs that have them in hardware) and
+    the hidden states are large enough to gain from it; else float32. DECISIONS.md, "Training speed"."""
+    if where.type != "cuda":
+        able = torch.cpu.get_capabilities()
+        if hidden < BF16_PAYS or not any(able.get(name) for name in BF16_PRODUCTS):
+            return torch.float32
+    return torch.bfloat16
+
+
 def load_base(
     path: Path, where: torch.device, dtype: torch.dtype | None = None, *, four_bit: bool = False
 ) -> Any:
-    """The frozen base: float32 on CPU, where it is exact and as fast (tiny) as bf16; bf16 on CUDA, and where
-    its linear layers are held in four bits.
-
-    Raises JobFailed when it cannot be trained.
-    """
+    """The frozen base, in `dtype` where it is given; with `four_bit` its linear layers in NF4, the rest and
+    what is computed in bf16. Raises JobFailed when it cannot be trained."""
     attention.install()
     given: dict[str, Any] = {}
     if four_bit:
@@ -72,11 +82,14 @@ def load_base(
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
         given["device_map"] = {"": where}
-    if dtype is None:
-        dtype = torch.bfloat16 if four_bit or where.type == "cuda" else torch.float32
+        dtype = torch.bfloat16
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, attn_implementation=attention.ATTENTION, local_files_only=True, **given
+            path,
+            dtype=dtype or dtype_for(hidden_size(read_config(path)), where),
+            attn_implementation=attention.ATTENTION,
+            local_files_only=True,
+            **given,
         )
     except (OSError, SafetensorError) as error:
         raise unsupported_base(UNREADABLE) from error
@@ -118,14 +131,15 @@ def attach(model: Any, rank: int, seed: int) -> Any:
         bias="none",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config, autocast_adapter_dtype=True).eval()
+    return in_one_buffer(get_peft_model(model, config, autocast_adapter_dtype=True).eval())
 
 
 def attach_version(model: Any, folder: Path, seed: int) -> Any:
     """A peft model over `model` with the LoRA of an admitted version to train on, in float32: its rank, its
     modules, its scaling."""
     torch.manual_seed(seed)
-    return PeftModel.from_pretrained(model, folder, is_trainable=True, autocast_adapter_dtype=True).eval()
+    found = PeftModel.from_pretrained(model, folder, is_trainable=True, autocast_adapter_dtype=True)
+    return in_one_buffer(found.eval())
 
 
 def trained(model: Any) -> list[torch.nn.Parameter]:

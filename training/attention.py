@@ -93,6 +93,10 @@ def _one_by_one(
 ) -> Tensor:
     if (groups := query.shape[1] // key.shape[1]) > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    # On a CPU attention is slower in bf16 than in float32, and its way back takes half as much again.
+    dtype = query.dtype
+    if query.device.type == "cpu":
+        query, key, value = (wide(part) for part in (query, key, value))
     done = []
     for q, k, v in zip(*(part.split(list(segments), 2) for part in (query, key, value)), strict=True):
         band = _band(q.shape[2], window, q.device) if window and q.shape[2] > window else None
@@ -101,7 +105,12 @@ def _one_by_one(
                 q, k, v, attn_mask=band, is_causal=band is None, scale=scaling
             )
         )
-    return torch.cat(done, 2).transpose(1, 2).contiguous()
+    return torch.cat(done, 2).to(dtype).transpose(1, 2).contiguous()
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """float32 at least: a softmax of a large vocabulary is off in bf16."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def _band(length: int, window: int, device: torch.device) -> Tensor:

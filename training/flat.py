@@ -134,21 +134,16 @@ def logits(model: Any, flat: Flat) -> Tensor:
     return found
 
 
-def wide(logits: Tensor) -> Tensor:
-    """float32 at least: a softmax of a large vocabulary is off in bf16."""
-    return logits if logits.dtype == torch.float64 else logits.float()
-
-
 def logprobs(model: Any, flat: Flat) -> Tensor:
     """float32 [S]: the log-probability of each learnt token, in nats."""
-    found = functional.log_softmax(wide(logits(model, flat)), -1)
+    found = functional.log_softmax(attention.wide(logits(model, flat)), -1)
     return found.gather(1, flat.answers[:, None]).squeeze(1)
 
 
 def score(model: Any, flat: Flat) -> tuple[Tensor, Score]:
     """(summed cross-entropy in nats, float32 scalar with gradient; the same as numbers)."""
-    found = logits(model, flat)
-    loss = functional.cross_entropy(wide(found), flat.answers, reduction="sum")
+    found = attention.wide(logits(model, flat))
+    loss = functional.cross_entropy(found, flat.answers, reduction="sum")
     hits = int((found.detach().argmax(-1) == flat.answers).sum())
     return loss, Score(float(loss.detach()), hits, len(flat.answers))
 

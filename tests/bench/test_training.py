@@ -65,12 +65,14 @@ def test_the_figures_are_medians_of_ratios_within_a_round() -> None:
     found = {
         "ours": [run(400, 500, 2.0, 1.0), run(200, 500, 2.0, 1.0), run(900, 600, 2.0, 1.0)],
         "trainer": [run(100, 1000, 2.0, 1.0), run(100, 1000, 2.0, 1.0), run(100, 1000, 2.0, 1.0)],
+        "trainer_bf16": [run(200, 900, 9.0, 9.0)] * 3,
         "trl": [run(80, 2000, 2.0, 1.1), run(20, 2000, 2.0, 1.0), run(100, 2000, 2.0, 1.0)],
     }
     figures = training.figures(found)
     assert (figures["speedup_vs_trainer"], figures["speedup_vs_trl"], figures["memory_ratio"]) == (4, 9, 0.5)
+    assert figures["speedup_vs_trainer_bf16"] == 2
     assert figures["loss_difference"] == pytest.approx(0.1)
-    assert [figures[f"held_out_loss_{side}"] for side in found] == [1.0, 1.0, 1.1]
+    assert [figures[f"held_out_loss_{side}"] for side in found] == [1.0, 1.0, 9.0, 1.1]
 
 
 def test_without_the_libraries_that_it_compares_with_it_says_how_to_install_them(

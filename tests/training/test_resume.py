@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import torch
 
 from adapters import publish
 from adapters.manifest import WEIGHTS
@@ -17,7 +18,7 @@ from records import jobs
 from records.jobs import LeaseLost
 from records.models import Job
 from tests.training.place import Place, chats
-from training import attempt, auto, bounds, progress
+from training import adapter, attempt, auto, bounds, progress
 from training.attempt import Attempt
 from training.checkpoint import Folder, State
 from training.loop import Step
@@ -93,10 +94,12 @@ def change(place: Place, rule: Callable[..., Job | None], job_id: str) -> None:
         rule(session, "acme", job_id)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bf16"])
 @pytest.mark.parametrize("validation", [True, False], ids=["own validation file", "held out by auto"])
 def test_kills_at_random_steps_change_nothing(
-    place: Place, monkeypatch: pytest.MonkeyPatch, at: At, validation: bool
+    place: Place, monkeypatch: pytest.MonkeyPatch, at: At, validation: bool, dtype: torch.dtype
 ) -> None:
+    monkeypatch.setattr(adapter, "dtype_for", lambda *_: dtype)
     monkeypatch.setattr(auto, "STEPS_WANTED", 50)
     dice = random.Random(20261123 + validation)
     files = (place.upload(chats(48)), place.upload(chats(4)) if validation else None)
