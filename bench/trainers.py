@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import get_peft_model
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
@@ -83,9 +84,10 @@ class Clock(TrainerCallback):  # type: ignore[misc]
 
 
 def _stock(work: Workload, dtype: torch.dtype = torch.float32) -> tuple[Any, tuple[Any, Any]]:
-    """(model, (optimizer, schedule)) as ours, with the stock attention."""
+    """(model, (optimizer, schedule)) as ours, with the stock attention and PEFT's own layers."""
     model = AutoModelForCausalLM.from_pretrained(work.base, dtype=dtype, attn_implementation="sdpa")
-    model, plan = adapter.attach(model, RANK, SEED), plan_for(work)
+    torch.manual_seed(SEED)
+    model, plan = get_peft_model(model, adapter.lora(model, RANK)).eval(), plan_for(work)
     optimizer = loop.optimizer_for(model, plan)
     return model, (optimizer, LambdaLR(optimizer, lambda done: plan.rate(done + 1) / plan.learning_rate))
 

@@ -120,10 +120,9 @@ def targets(model: Any) -> list[str]:
     return found
 
 
-def attach(model: Any, rank: int, seed: int) -> Any:
-    """A peft model over `model`; its LoRA (float32, from `seed`) has B zero, so it begins as the base."""
-    torch.manual_seed(seed)
-    config = LoraConfig(
+def lora(model: Any, rank: int) -> LoraConfig:
+    """Of a fresh LoRA on all layers that the engine serves. Raises JobFailed when there are none."""
+    return LoraConfig(
         r=rank,
         lora_alpha=ALPHA_PER_RANK * rank,
         target_modules=targets(model),
@@ -131,7 +130,12 @@ def attach(model: Any, rank: int, seed: int) -> Any:
         bias="none",
         task_type="CAUSAL_LM",
     )
-    return in_one_buffer(get_peft_model(model, config, autocast_adapter_dtype=True).eval())
+
+
+def attach(model: Any, rank: int, seed: int) -> Any:
+    """A peft model over `model`; its LoRA (float32, from `seed`) has B zero, so it begins as the base."""
+    torch.manual_seed(seed)
+    return in_one_buffer(get_peft_model(model, lora(model, rank), autocast_adapter_dtype=True).eval())
 
 
 def attach_version(model: Any, folder: Path, seed: int) -> Any:

@@ -40,16 +40,16 @@ def chosen(
 
 def took(state: State, settings: Settings, seconds: float) -> Said:
     """The quote beside what came of it. Seconds and tokens are of all attempts, memory is of this one."""
+    per_million, quoted = settings.price_per_million_tokens, state.quote
     found: dict[str, Any] = {
         "seconds": round(seconds, 2),
         "steps": state.step,
         "trained_tokens": state.tokens,
         "peak_memory_bytes": peak_memory(adapter.device()),
-        "cost": price(state.tokens, settings.price_per_million_tokens),
+        "cost": price(state.tokens, per_million),
     }
-    quoted = state.quote
     return Said(
         f"Training took {seconds:.1f} s and {state.tokens:,} tokens in {state.step} steps; quoted were "
         f"{quoted['seconds']:.1f} s and {quoted['trained_tokens']:,} tokens in {quoted['steps']}",
-        data={"quote": quoted, "took": found},
+        data={"quote": quoted | {"cost": price(quoted["trained_tokens"], per_million)}, "took": found},
     )

@@ -33,6 +33,7 @@ def report(session: Session, job: Job) -> Shape:
         "object": "fine_tuning.job.report",
         "job": _job(job),
         **_origin(job, versions[-1] if versions else None),
+        "effort": _effort(session, job),
         "loss": _losses(session, job),
         "checkpoints": _checkpoints(session, job, final, results),
         "evaluation": _evaluation(row, results),
@@ -82,6 +83,13 @@ def _origin(job: Job, version: Version | None) -> Shape:
         "hyperparameters": manifest.get("hyperparameters") or job.hyperparameters,
         "code_version": manifest.get("code_version"),
     }  # fmt: skip
+
+
+def _effort(session: Session, job: Job) -> Shape | None:
+    """What training was quoted to take, and what it took, by the event that says so."""
+    of = (Event.job_id == job.id, Event.type == "message", Event.data.is_not(None))
+    told = session.scalars(select(Event.data).where(*of).order_by(Event.seq.desc()))
+    return next((data for data in told if data and "took" in data), None)
 
 
 def _losses(session: Session, job: Job) -> list[Shape]:

@@ -84,6 +84,8 @@ def test_the_report_says_that_a_job_which_taught_something_was_worth_it(theatre:
     assert found["worst_against_base"] == found["worst_against_live"] == []
     assert found["prompt_tokens_saved"] is None  # nobody knows an instruction
     assert found["loss"][0]["step"] == 1
+    quote, took = found["effort"]["quote"], found["effort"]["took"]
+    assert quote["trained_tokens"] >= took["trained_tokens"] == found["data"]["trained_tokens"]
     by_kind = {one["kind"]: one for one in found["subjects"]}
     assert by_kind["few_shot_base"]["shots"] == 5
     assert by_kind["live"]["score"] is None
@@ -93,6 +95,7 @@ def test_the_report_says_that_a_job_which_taught_something_was_worth_it(theatre:
     assert page.headers["content-type"].startswith("text/html")
     assert page.text == theatre.server.http().get(path, params={"format": "html"}).text
     assert "Worth it" in page.text
+    assert "What training took" in page.text
     assert theatre.server.http("rival").get(path).status_code == 404
     assert theatre.server.http(None).get(path).status_code == 401
 
