@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,6 +11,7 @@ from adapters.base import Base
 FILE = "manifest.json"
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
+NF4: Final = "nf4"  # bitsandbytes' name of it
 OF_TRAINING = ("job_id", "step", "seed", "training_sha256", "code_version")
 
 
@@ -25,7 +26,8 @@ class Manifest(BaseModel):
     content address (content.py) of the files as they came, before a repair. Nothing in it changes from one
     import of the same files to the next, nor from one release to the next: a younger field that is empty is
     not written. `parents` are the versions that training went on from, name to sha256; `data` counts what was
-    learnt from.
+    learnt from; `base_quantization` is how training held the base's linear layers, where it was not as they
+    are served.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +37,7 @@ class Manifest(BaseModel):
     base: str
     base_config_sha256: str
     base_weights_sha256: str
+    base_quantization: Literal["nf4"] | None = Field(default=None, exclude_if=_is_empty)
     template_sha256: str
     rank: int
     alpha: float

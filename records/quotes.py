@@ -35,6 +35,8 @@ class Order(_Strict):
     seed: int
     max_lora_rank: int
     training_threads: int
+    gradient_checkpointing: bool | None
+    training_4bit: bool
 
     def path(self, home: Path, base_sha256: str) -> Path:
         """Where its measurement lies: beside the file's data report, so that it goes with the file."""

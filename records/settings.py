@@ -10,6 +10,7 @@ import os
 import tomllib
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +33,12 @@ def _served(rank: int) -> int:
     if rank not in SERVED_RANKS:
         raise ValueError(f"use one of {', '.join(map(str, SERVED_RANKS))}")
     return rank
+
+
+def _four_bit(wanted: bool) -> bool:
+    if wanted and find_spec("bitsandbytes") is None:
+        raise ValueError("this needs the package bitsandbytes; run: pip install 'bitsandbytes>=0.50'")
+    return wanted
 
 
 def _usable(url: str | None) -> str | None:
@@ -95,6 +102,12 @@ class Settings(BaseSettings):
         None, ge=0, description="What a million training tokens cost, for quotes; in a currency of yours."
     )
     training_threads: int = Field(0, ge=0, description="CPU threads of a job; 0 leaves torch's default.")
+    gradient_checkpointing: bool | None = Field(
+        None, description="A job keeps fewer activations and computes them twice; default: on a GPU."
+    )
+    training_4bit: Annotated[bool, AfterValidator(_four_bit)] = Field(
+        False, description="A job holds the base in 4 bits (NF4); it is served as ever. Needs bitsandbytes."
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -17,14 +17,14 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from safetensors import SafetensorError
 from safetensors.torch import save as as_bytes
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from adapters import check
 from adapters.base import Base
-from adapters.manifest import CONFIG, WEIGHTS
+from adapters.manifest import CONFIG, NF4, WEIGHTS
 from adapters.modules import SERVED_LINEARS
 from adapters.refused import Code, Refused
-from training import flat
+from training import attention
 from training.failure import UNREADABLE, JobFailed, unsupported_base
 from training.lora import in_one_buffer
 
@@ -66,22 +66,49 @@ def dtype_for(hidden: int, where: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
-def load_base(path: Path, where: torch.device) -> Any:
-    """The frozen base. Raises JobFailed when it cannot be trained."""
-    flat.install()
+def load_base(
+    path: Path, where: torch.device, dtype: torch.dtype | None = None, *, four_bit: bool = False
+) -> Any:
+    """The frozen base, in `dtype` where it is given; with `four_bit` its linear layers in NF4, the rest and
+    what is computed in bf16. Raises JobFailed when it cannot be trained."""
+    attention.install()
+    given: dict[str, Any] = {}
+    if four_bit:
+        # As Dettmers et al. 2023 (QLoRA) have it, section 3.
+        given["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=NF4,
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+        given["device_map"] = {"": where}
+        dtype = torch.bfloat16
     try:
         model = AutoModelForCausalLM.from_pretrained(
             path,
-            dtype=dtype_for(hidden_size(read_config(path)), where),
-            attn_implementation=flat.ATTENTION,
+            dtype=dtype or dtype_for(hidden_size(read_config(path)), where),
+            attn_implementation=attention.ATTENTION,
             local_files_only=True,
+            **given,
         )
     except (OSError, SafetensorError) as error:
         raise unsupported_base(UNREADABLE) from error
     except (ValueError, KeyError) as error:
         raise unsupported_base(error) from error
+    if four_bit:
+        _keep_gradients(model)
+    else:
+        model.to(where)
     # Neither dropout nor any other difference between training and serving: eval() for good.
-    return model.to(where).eval()
+    return model.eval()
+
+
+def _keep_gradients(model: Any) -> None:
+    """On CPU bitsandbytes packs a layer anew once it is asked in eval() without gradients, for good; what is
+    packed so passes none on."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def targets(model: Any) -> list[str]:

@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from adapters import publish
 from adapters.base import Base, BaseNotFound, resolve
-from adapters.manifest import Manifest
+from adapters.manifest import NF4, Manifest
 from records.database import Database
 from records.jobs import RUNNING, Lease, LeaseLost
 from records.models import Job
@@ -26,7 +26,6 @@ from records.settings import Settings
 from training import adapter, auto, dpo, evaluation, loop, material, outcome, parent, proof, tuned
 from training.bounds import Clock, check_room
 from training.checkpoint import Folder, Saved, State
-from training.encode import wanted
 from training.failure import UNREADABLE, JobFailed, diverged, unsupported_base
 from training.inputs import Inputs, validate
 from training.journal import Journal
@@ -69,7 +68,7 @@ def prepare(settings: Settings, journal: Journal) -> Attempt:
     config, renderer = material.read(base)
     inputs = validate(journal, job, settings.home, base, renderer, adapter.longest(config))
     folder = origin.folder if origin else None
-    model = material.build(base, folder, settings.max_lora_rank, job.seed, inputs.train[0])
+    model = material.build(base, folder, settings, job.seed, inputs.train[0])
     plan = auto.plan(job.requested, len(inputs.train), adapter.hidden_size(config), job.method)
     plan, model, swept = tuned.choose(settings, journal, job, inputs, model, folder, plan)
     objective = SUPERVISED if plan.beta is None else dpo.Dpo(plan.beta)
@@ -205,15 +204,11 @@ class Attempt:
             adapter.save(self.model, draft, self.base.slug)
             adapter.admit(draft, self.base, self.settings.max_lora_rank)
             sha256 = publish.store(self.settings.home, draft, manifest)
-        state.saved.append(Saved(state.step, sha256, manifest.model_dump(mode="json"), metrics, self.proof()))
+        folder = publish.folder(self.settings.home, sha256)
+        shown = proof.of_version(self.settings, self.base, self.model, folder, self.inputs)
+        state.saved.append(Saved(state.step, sha256, manifest.model_dump(mode="json"), metrics, shown))
         self.keep()
         self.journal.checkpoint(state.saved[-1])
-
-    def proof(self) -> dict[str, Any] | None:
-        """What serving proves itself by: held-out examples, where there are some."""
-        examples = [wanted(example) for example in self.inputs.valid or self.inputs.train]
-        found = proof.compute(self.model, examples, adapter.device())
-        return found.model_dump() if found else None
 
     def publish(self) -> None:
         """The best checkpoint becomes the job's version; the end of the job. Raises JobFailed when the time
@@ -232,6 +227,7 @@ class Attempt:
             base=self.base.slug,
             base_config_sha256=self.base.config_sha256,
             base_weights_sha256=self.base.weights_sha256,
+            base_quantization=NF4 if self.settings.training_4bit else None,
             template_sha256=self.base.template_sha256,
             rank=config.r,
             alpha=config.lora_alpha,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training import flat
+from training import attention, flat
 from training.checkpoint import State
 from training.encode import EncodedPair
 from training.flat import Flat, Score
@@ -75,7 +75,7 @@ def rows(batch: Sequence[EncodedPair], where: torch.device, limit: int = flat.RO
 
 def answered(model: Any, row: Row) -> tuple[Tensor, int]:
     """(log-probabilities in nats [P, 2]; of the preferred answers' tokens, those that are the likeliest)."""
-    logits = flat.wide(flat.logits(model, row.flat))
+    logits = attention.wide(flat.logits(model, row.flat))
     logprobs = -functional.cross_entropy(logits, row.flat.answers, reduction="none")
     hits = (logits.detach().argmax(-1) == row.flat.answers).split(row.lengths)
     sums = torch.stack([part.sum() for part in logprobs.split(row.lengths)])

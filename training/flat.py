@@ -1,8 +1,7 @@
-"""A batch without padding: its sequences lie in one row, each attends to itself, and the LM head and the
+"""A batch without padding: its sequences lie in one row, each attends to itself (attention.py), LM head and
 loss are computed at learnt positions only. Exact: loss and gradients equal those of one sequence at a time.
 
-No token is spent on padding and no logit on a position that is not learnt.
-Called by loop.py. Not covered: attention with logit soft-capping or sinks; such a base model is refused.
+No token is spent on padding and no logit on a position that is not learnt. Called by loop.py.
 """
 
 from __future__ import annotations
@@ -14,12 +13,11 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import AttentionInterface
 
+from training import attention
 from training.failure import unsupported_base
 from training.mask import Sequence as Tokens
 
-ATTENTION = "chorus_segments"
 ROW_TOKENS = 8192
 
 T = TypeVar("T")
@@ -35,13 +33,15 @@ class Example(Protocol):
 @dataclass(frozen=True)
 class Flat:
     """`ids`, `positions`: int64 [1, T]; `asked`: int64 [S], where a learnt token comes next;
-    `answers`: int64 [S], that token; `segments`: lengths of the sequences, which sum to T."""
+    `answers`: int64 [S], that token; `segments`: lengths of the sequences, which sum to T; `bounds`: the same
+    as attention.bounds has them."""
 
     ids: Tensor
     positions: Tensor
     asked: Tensor
     answers: Tensor
     segments: tuple[int, ...]
+    bounds: Tensor | None
 
 
 @dataclass
@@ -79,53 +79,6 @@ class Score:
         return self.hits / max(1, self.count)
 
 
-def install() -> None:
-    """Make ATTENTION known to transformers; a model must be loaded with it."""
-    AttentionInterface.register(ATTENTION, attend)
-
-
-def attend(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    segments: Sequence[int] = (),
-    **others: Any,
-) -> tuple[Tensor, None]:
-    """Causal attention inside each segment. query [1, H, T, D], key and value [1, G, T, D] with G dividing
-    H; gives [1, T, H, D]. Raises JobFailed for a kind of attention that this does not compute."""
-    for unknown in ("softcap", "s_aux", "position_bias"):
-        if others.get(unknown) is not None:
-            raise unsupported_base(f"its attention uses {unknown!r}, which training does not support.")
-    if attention_mask is not None or not segments or dropout:
-        raise ValueError("flat rows take segments, no attention mask and no dropout.")
-    if (groups := query.shape[1] // key.shape[1]) > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    # On a CPU attention is slower in bf16 than in float32, and its way back takes half as much again.
-    dtype = query.dtype
-    if query.device.type == "cpu":
-        query, key, value = (wide(part) for part in (query, key, value))
-    window = others.get("sliding_window")
-    done = []
-    for q, k, v in zip(*(part.split(list(segments), 2) for part in (query, key, value)), strict=True):
-        band = _band(q.shape[2], window, q.device) if window and q.shape[2] > window else None
-        done.append(
-            functional.scaled_dot_product_attention(
-                q, k, v, attn_mask=band, is_causal=band is None, scale=scaling
-            )
-        )
-    return torch.cat(done, 2).to(dtype).transpose(1, 2).contiguous(), None
-
-
-def _band(length: int, window: int, device: torch.device) -> Tensor:
-    """bool [length, length]: each token sees itself and the window - 1 before it."""
-    back = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)[None, :]
-    return (back >= 0) & (back < window)
-
-
 def rows(batch: Sequence[Example], device: torch.device, limit: int = ROW_TOKENS) -> Iterator[Flat]:
     """The batch as flat rows of at most `limit` tokens (or one sequence): bounds the memory of a step."""
     sequences = (sequence for example in batch for sequence in example.sequences)
@@ -153,12 +106,14 @@ def flatten(sequences: Sequence[Tokens], device: torch.device) -> Flat:
     learnt = torch.cat([torch.tensor(list(sequence.learnt), dtype=torch.bool) for sequence in sequences])
     # The first token of a sequence has no predecessor in it and is never asked for.
     answered = torch.nonzero(learnt & (positions > 0)).squeeze(1)
+    segments = tuple(len(sequence.ids) for sequence in sequences)
     return Flat(
         ids=ids[None].to(device),
         positions=positions[None].to(device),
         asked=(answered - 1).to(device),
         answers=ids[answered].to(device),
-        segments=tuple(len(sequence.ids) for sequence in sequences),
+        segments=segments,
+        bounds=attention.bounds(segments, device),
     )
 
 
@@ -172,26 +127,22 @@ def logits(model: Any, flat: Flat) -> Tensor:
         use_cache=False,
         logits_to_keep=flat.asked,
         segments=flat.segments,
+        bounds=flat.bounds,
     )
     # Not [0]: the backward of a selection fills and copies a tensor of this size once more.
     found: Tensor = answer.logits.squeeze(0)
     return found
 
 
-def wide(tensor: Tensor) -> Tensor:
-    """float32 at least: a softmax of a large vocabulary is off in bf16."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
 def logprobs(model: Any, flat: Flat) -> Tensor:
     """float32 [S]: the log-probability of each learnt token, in nats."""
-    found = functional.log_softmax(wide(logits(model, flat)), -1)
+    found = functional.log_softmax(attention.wide(logits(model, flat)), -1)
     return found.gather(1, flat.answers[:, None]).squeeze(1)
 
 
 def score(model: Any, flat: Flat) -> tuple[Tensor, Score]:
     """(summed cross-entropy in nats, float32 scalar with gradient; the same as numbers)."""
-    found = wide(logits(model, flat))
+    found = attention.wide(logits(model, flat))
     loss = functional.cross_entropy(found, flat.answers, reduction="sum")
     hits = int((found.detach().argmax(-1) == flat.answers).sum())
     return loss, Score(float(loss.detach()), hits, len(flat.answers))

@@ -1,7 +1,7 @@
 """What the published adapter and the base think of a few rows, so that serving can prove it serves the same.
 
-Computed with the weights as they are published, rounded to bf16. Called by attempt.py at each checkpoint;
-adapters/proof.py is what the server reads.
+Computed with the weights as they are published, rounded to bf16, over the base as it is served. Called by
+attempt.py at each checkpoint; adapters/proof.py is what the server reads.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from adapters.base import Base
 from adapters.proof import Proof, Row
-from training import adapter, flat
+from training import adapter, flat, material
+from training.encode import wanted
+from training.inputs import Inputs
 from training.mask import Encoded, Sequence
 
 ROWS = 4
@@ -22,6 +26,17 @@ ROWS = 4
 TOKENS = 128
 CONTEXT = 32  # tokens kept before the first learnt one of a longer row
 DIGITS = 5
+
+
+def of_version(
+    means: material.Means, base: Base, model: Any, folder: Path, inputs: Inputs
+) -> dict[str, Any] | None:
+    """What serving proves the version in `folder` by, which is `model` as it is now: held-out examples, where
+    there are some."""
+    examples = [wanted(example) for example in inputs.valid or inputs.train]
+    served = material.as_served(means, base, model, folder)
+    found = compute(served, examples, next(served.parameters()).device)
+    return found.model_dump() if found else None
 
 
 def compute(model: Any, examples: list[Encoded], where: torch.device) -> Proof | None:

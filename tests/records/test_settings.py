@@ -84,6 +84,16 @@ def test_without_its_driver_postgresql_says_what_to_install(monkeypatch: pytest.
         settings.load(database_url="postgresql://x/y")
 
 
+def test_training_in_four_bits_without_its_library_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settings, "find_spec", lambda _: None)
+    with pytest.raises(ValidationError, match=re.escape("pip install 'bitsandbytes>=0.50'")) as caught:
+        settings.load(training_4bit=True)
+    assert "training_4bit" in str(caught.value)
+    assert settings.load(training_4bit=False).training_4bit is False
+
+
 def test_the_password_of_a_database_is_not_printed() -> None:
     assert "s3cret" not in repr(settings.load(database_url="postgresql://x:s3cret@y/z"))
 

@@ -12,7 +12,6 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM
 
 from training import adapter, flat, loop
-from training.failure import JobFailed
 from training.mask import Encoded, Sequence
 
 CPU = torch.device("cpu")
@@ -104,12 +103,3 @@ def test_a_sliding_window_is_kept(tmp_path: Path) -> None:
     loss, count = one_by_one(stock.eval(), examples)
     assert float(ours.detach()) / count == pytest.approx(float(loss.detach()), rel=1e-5)
     assert score.count == count
-
-
-def test_attention_that_it_does_not_compute_is_refused() -> None:
-    heads = torch.zeros(1, 2, 3, 4)
-    with pytest.raises(JobFailed, match="'softcap', which training does not support") as caught:
-        flat.attend(None, heads, heads, heads, None, segments=(3,), softcap=50.0)
-    assert (caught.value.code, caught.value.param) == ("unsupported_base_model", "model")
-    with pytest.raises(ValueError, match="no attention mask"):
-        flat.attend(None, heads, heads, heads, torch.ones(1, 1, 3, 3), segments=(3,))

@@ -32,6 +32,7 @@ def ordered(place: Place, job_id: str) -> make.Measured:
     order = Order(
         training_sha256="0" * 64, validation_sha256=None, parent_sha256=None, method=job.method,
         requested=job.requested, seed=job.seed, max_lora_rank=32, training_threads=1,
+        gradient_checkpointing=None, training_4bit=place.settings.training_4bit,
     )  # fmt: skip
     file = place.settings.home / "train.jsonl"
     file.write_text(place.content(job.training_file))
@@ -121,12 +122,15 @@ def test_an_order_of_other_contents_is_another_file(tmp_path: Path) -> None:
     order = Order(
         training_sha256="a" * 64, validation_sha256=None, parent_sha256=None, method="supervised",
         requested={}, seed=0, max_lora_rank=32, training_threads=0,
+        gradient_checkpointing=None, training_4bit=False,
     )  # fmt: skip
     paths = {
         order.path(tmp_path, "base"),
         order.path(tmp_path, "other base"),
         order.model_copy(update={"requested": {"n_epochs": 2}}).path(tmp_path, "base"),
         order.model_copy(update={"seed": 1}).path(tmp_path, "base"),
+        order.model_copy(update={"gradient_checkpointing": True}).path(tmp_path, "base"),
+        order.model_copy(update={"training_4bit": True}).path(tmp_path, "base"),
     }
-    assert len(paths) == 4
+    assert len(paths) == 6
     assert all(path.parent == tmp_path / "reports" / ("a" * 64) for path in paths)

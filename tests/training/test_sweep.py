@@ -159,6 +159,7 @@ def test_a_quote_counts_the_trials(place: Place, tmp_path: Path) -> None:
         order = Order(
             training_sha256="0" * 64, validation_sha256="1" * 64, parent_sha256=None, method="supervised",
             requested=requested, seed=1, max_lora_rank=32, training_threads=1,
+            gradient_checkpointing=None, training_4bit=False,
         )  # fmt: skip
         quote = make(base, order, train, valid).quote
         assert quote is not None

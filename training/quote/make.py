@@ -50,7 +50,7 @@ def _quote(
     if validation is not None:
         held = load(validation, renderer, longest, param="validation_file", least=1, method=order.method)
     train, valid = divide(data, held, order.requested, order.seed)
-    model = material.build(base, parent, order.max_lora_rank, order.seed, train[0])
+    model = material.build(base, parent, order, order.seed, train[0])
     plan = auto.plan(order.requested, len(train), adapter.hidden_size(config), order.method)
     objective: Objective = SUPERVISED if plan.beta is None else dpo.Dpo(plan.beta)
     inputs = Inputs(train, valid, order.training_sha256, order.validation_sha256, data.truncated)

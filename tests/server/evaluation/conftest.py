@@ -18,7 +18,7 @@ from server.engine.fake import FakeEngine
 from tests.server.conftest import Running, Stage, until
 from tests.training.conftest import build
 from tests.training.place import Place, chat
-from training import attempt
+from training import proof
 
 
 class Scripted(FakeEngine):
@@ -97,7 +97,7 @@ class Theatre:
 @pytest.fixture
 def theatre(serve: Stage, small: Base, monkeypatch: pytest.MonkeyPatch) -> Iterator[Theatre]:
     # The fake engine's log-probabilities are not the trainer's: such a version would be refuted.
-    monkeypatch.setattr(attempt.Attempt, "proof", lambda _: None)
+    monkeypatch.setattr(proof, "of_version", lambda *_: None)
     theatre = Theatre(serve, small)
     yield theatre
     theatre.place.close()

@@ -68,6 +68,12 @@ def test_a_card_names_the_versions_that_training_went_on_from(server: Running) -
     assert "Nothing was held out when" not in card(server, parent)  # an older manifest does not say
 
 
+def test_a_card_says_how_training_held_the_base_where_it_is_served_otherwise(server: Running) -> None:
+    plain, four_bit = server.publish("luxe"), server.publish("luxe", seed=2, base_quantization="nf4")
+    assert "| base, as training held it | nf4, in 4 bits |" in card(server, four_bit)
+    assert "as training held it" not in card(server, plain)
+
+
 def test_the_card_of_an_import_claims_nothing_about_its_training(server: Running) -> None:
     unknown = dict.fromkeys(("job_id", "step", "seed", "training_sha256", "code_version"))
     name = server.publish("luxe")
