@@ -1,6 +1,6 @@
 """One real engine at a time, in one of the processes that share the tests (pytest-xdist): first the bare
-engine, then the whole server. And the two kinds of database: a test that uses `database` or `database_url` runs
-on both."""
+engine, then the whole server. And the two kinds of database: a test that uses `database` or `database_url`
+runs on both."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ BACKENDS = ("sqlite", "postgresql")
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Stable order by what a test needs, and one process for all that need an engine, so that two of them never
-    share the two cores."""
+    """Stable order by what a test needs, and one process for all that need an engine, so that two of them
+    never share the two cores."""
 
     def need(item: pytest.Item) -> int:
         fixtures = getattr(item, "fixturenames", ())

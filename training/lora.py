@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
-class Adapted(torch.autograd.Function):
+class Adapted(torch.autograd.Function):  # type: ignore[misc]
     """x [..., I], weight [O, I] and bias [O], both frozen, a [R, I], b [O, R]: y [..., O] in x's dtype."""
 
     @staticmethod
@@ -31,7 +31,7 @@ class Adapted(torch.autograd.Function):
         return wide.view(*x.shape[:-1], -1)
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight, down, up, narrow = ctx.saved_tensors
         wide = grads[0].reshape(-1, grads[0].shape[-1])

@@ -126,10 +126,11 @@ def most_steps(plans: Sequence[Plan]) -> int:
 
 
 def _better_half(left: Sequence[Trial], rules: Trial, table: Table) -> list[Trial]:
-    """By held-out loss, of equals the earlier. What the rules give is not dropped before the last round:
-    short trials prefer what a whole job may be worse with."""
+    """By held-out loss, of equals the earlier. What the rules give, if it had a number, is not dropped before
+    the last round: short trials prefer what a whole job may be worse with."""
     half = sorted(left, key=lambda one: table.loss(one.number))[: math.ceil(len(left) / 2)]
-    return half if len(half) == 1 or rules in half else [*half[:-1], rules]
+    stays = len(half) > 1 and rules not in half and math.isfinite(table.loss(rules.number))
+    return [*half[:-1], rules] if stays else half
 
 
 @dataclass
