@@ -50,4 +50,4 @@ class EventFile:
         self.writer.flush()
         self.flushed = time.monotonic()
         while self.before:
-            self.before.pop().unlink(missing_ok=True)
+            self.before.pop().write_bytes(b"")  # not removed: TensorBoard may be reading there, and would wait

@@ -1,4 +1,4 @@
-"""Weights & Biases runs by the real package: each step once, and whatever happens there no job waits or ends."""
+"""Weights & Biases runs by the real package: each step once, and no job waits or ends for what is there."""
 
 from __future__ import annotations
 
