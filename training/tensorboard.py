@@ -50,4 +50,5 @@ class EventFile:
         self.writer.flush()
         self.flushed = time.monotonic()
         while self.before:
-            self.before.pop().write_bytes(b"")  # not removed: TensorBoard may be reading there, and would wait
+            # Not removed: a TensorBoard that is reading there would wait for it.
+            self.before.pop().write_bytes(b"")
