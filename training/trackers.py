@@ -119,5 +119,7 @@ class Trackers:
 
 def _shown(name: str) -> str:
     """`full_valid_loss` as `full_valid/loss`: trackers draw what shares a folder side by side."""
-    split = next(split for split in SPLITS if name.startswith(f"{split}_"))
-    return f"{split}/{name.removeprefix(f'{split}_')}"
+    for split in SPLITS:
+        if name.startswith(f"{split}_"):
+            return f"{split}/{name.removeprefix(f'{split}_')}"
+    return name

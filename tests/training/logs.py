@@ -6,10 +6,13 @@ import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
-from wandb.proto.wandb_internal_pb2 import Record
+
+if TYPE_CHECKING:
+    from wandb.proto.wandb_internal_pb2 import Record
 
 Steps = dict[int, dict[str, float]]
 BLOCK, HEADER = 32 * 1024, 7
@@ -43,6 +46,8 @@ def _tf_records(content: bytes) -> Iterator[bytes]:
 
 def wandb_offline(folder: Path) -> list[Record]:
     """The records of the one offline run in a folder."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     return [Record.FromString(record) for record in _log_records(path.read_bytes())]
 

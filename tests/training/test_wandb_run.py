@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from records import jobs
 from records.jobs import LeaseLost
 from tests.training import logs, wandb_server
 from tests.training.breaks import At, break_off, change, killed
-from tests.training.place import Place, chats, until
+from tests.training.place import Place, chats, trainers_of, until
 from tests.training.wandb_server import WandbServer
 from training import progress, wandb_run
 
@@ -84,6 +85,23 @@ def test_an_offline_run_of_a_job_that_was_broken_off_is_one_run(
     place.work()
     assert list(logs.history(logs.wandb_offline(folder(place, job_id)))) == list(range(1, 16))
     assert len(said(place, job_id)) == 1
+
+
+def test_kill_9_of_a_job_ends_wandbs_processes_and_its_run_is_whole_in_the_end(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    job_id = submit(place, n_epochs=20, batch_size=1)
+    place.worker()
+    until(lambda: any(folder(place, job_id).rglob("run-*.wandb")))
+    (trainer,) = map(psutil.Process, trainers_of(job_id))
+    helpers = trainer.children(recursive=True)
+    assert any("wandb-core" in process.name() for process in helpers)
+    trainer.kill()
+    _, left = psutil.wait_procs(helpers, 30)
+    assert not left
+    until(lambda: place.job(job_id).status in (jobs.SUCCEEDED, jobs.FAILED))
+    assert list(logs.history(logs.wandb_offline(folder(place, job_id)))) == list(range(1, 401))
 
 
 def test_an_online_run_has_each_step_once_after_a_kill_and_a_pause(
@@ -158,13 +176,14 @@ def test_a_worker_without_the_package_says_so(
 
 
 def test_a_refused_key_is_said_without_the_key(
-    place: Place, monkeypatch: pytest.MonkeyPatch, server: WandbServer
+    place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(server, "answer", lambda *_: {"model": None, "said": KEY})
     monkeypatch.setenv("WANDB_API_KEY", KEY[:39])
     job_id = submit(place)
     place.work()
     assert place.job(job_id).status == jobs.SUCCEEDED
     ((level, message),) = said(place, job_id)
     assert level == "warn"
+    assert "AuthenticationError: WANDB_API_KEY invalid" in message
     assert KEY[:39] not in message
+    assert KEY[:39] not in capfd.readouterr().err, "which is the job's log"
