@@ -27,7 +27,7 @@ $(VENV)/.installed: requirements/cpu.txt pyproject.toml
 	PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds (see PyTorch's installation page), then: make clean"; exit 1; }
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.installed requirements/dev.txt
+$(VENV)/.dev: $(VENV)/.installed requirements/dev.txt requirements/wandb.txt
 	@$(PIP) -r requirements/dev.txt
 	@touch $@
 

@@ -36,11 +36,12 @@ def follow(console: Console, database: Database, tenant: str, job_id: str) -> Jo
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[pace]}"),
+        TextColumn("{task.fields[told]}"),
     )
     seen = 0
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("", total=None, pace="")
+        bar = progress.add_task("", total=None, told="")
+        pace = ""
         while True:
             with database.read() as session:
                 job = jobs.get(session, tenant, job_id)
@@ -48,27 +49,36 @@ def follow(console: Console, database: Database, tenant: str, job_id: str) -> Jo
                 events = session.scalars(new).all()
             if job is None:
                 return None
-            progress.update(bar, description=job.status)
             for event in events:
                 seen = event.seq
                 if event.type == "metrics":
                     step, total = (float((event.data or {}).get(name, 0)) for name in ("step", "total_steps"))
-                    progress.update(bar, completed=step, total=total, pace=_pace(event, job))
+                    progress.update(bar, completed=step, total=total)
+                    pace = _pace(event)
                 else:
                     console.print(event.message, style=STYLES.get(event.level), markup=False)
+            told = ", ".join(filter(None, (pace, _left(job))))
+            progress.update(bar, description=job.status, told=told)
             if job.status in TERMINAL:
                 return job
             time.sleep(POLL_SECONDS)
 
 
-def _pace(event: Event, job: Job) -> str:
-    """`loss 0.123, 4,500 tokens/s, 0:01:10 left`: what the event tells of it."""
+def _pace(event: Event) -> str:
+    """`loss 0.123, 4,500 tokens/s, peak 0.56 GB`: what the event tells of it."""
     data = event.data or {}
     told = [f"loss {data['train_loss']:.3f}"] if "train_loss" in data else []
     if "tokens_per_second" in data:
         told.append(f"{data['tokens_per_second']:,.0f} tokens/s")
     if "peak_memory_bytes" in data:
-        told.append(f"{data['peak_memory_bytes'] / 1e9:.2f} GB")
-    if job.estimated_finish is not None:
-        told.append(f"{span(job.estimated_finish - int(time.time()))} left")
+        told.append(f"peak {data['peak_memory_bytes'] / 1e9:.2f} GB")
     return ", ".join(told)
+
+
+def _left(job: Job) -> str:
+    """`0:01:10 left`, counted down; nothing when the job has ended, or takes longer than was estimated (its
+    evaluation is not in the estimate)."""
+    if job.status in TERMINAL or job.estimated_finish is None:
+        return ""
+    seconds = job.estimated_finish - int(time.time())
+    return f"{span(seconds)} left" if seconds > 0 else ""

@@ -86,6 +86,7 @@ class Job(Row):
     hyperparameters: Mapped[dict[str, Any]]  # as shown: resolved once the worker has chosen
     metadata_: Mapped[dict[str, Any] | None] = mapped_column("metadata", JSON(none_as_null=True))
     evaluation: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # as the client gave
+    integrations: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))  # the same
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     result_files: Mapped[list[str]]
     trained_tokens: Mapped[int | None] = mapped_column(BigInteger)

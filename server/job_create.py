@@ -100,6 +100,7 @@ def checked(session: Session, office: Office, tenant: str, asked: JobRequest, *,
         hyperparameters=chosen,
         metadata_=asked.metadata,
         evaluation=asked.evaluation.model_dump() if asked.evaluation else None,
+        integrations=[one.model_dump() for one in asked.integrations or []] or None,
         result_files=[],
     )
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from adapters.reference import BRAND
 from records.models import DPO, METHODS, SUPERVISED
 from server.errors import from_validation, invalid
+from server.integration_request import Integrations, check_available
 
 MAX_PAIRS, MAX_KEY, MAX_VALUE = 16, 64, 512
 MAX_SEED = 2**31 - 1
@@ -115,7 +116,7 @@ class JobRequest(_Strict):
     suffix: Annotated[str | None, BeforeValidator(_brand)] = None
     seed: int | None = Field(None, ge=0, le=MAX_SEED, strict=True)
     metadata: Annotated[dict[str, str] | None, BeforeValidator(_metadata)] = None
-    integrations: list[Any] | None = None
+    integrations: Integrations | None = None
     hyperparameters: Hyperparameters | None = None
     method: Method | None = None
     evaluation: EvaluationAsked | None = None
@@ -145,9 +146,7 @@ def parse(body: dict[str, Any]) -> JobRequest:
     except ValidationError as error:
         raise from_validation(error) from None
     if asked.integrations:
-        raise invalid(
-            "'integrations' are not supported; leave it out.", "integrations", "unsupported_parameter"
-        )
+        check_available()
     if asked.method is not None:
         _check_method(asked.method)
     if asked.sweep is not None and asked.method_type == DPO:

@@ -61,7 +61,7 @@ def job(row: Job) -> Shape:
         "method": {"type": row.method, row.method: {"hyperparameters": chosen}},
         "error": row.error,
         "estimated_finish": row.estimated_finish,
-        "integrations": [],
+        "integrations": row.integrations or [],
         "metadata": row.metadata_,
     }
 

@@ -23,7 +23,7 @@ from records.database import Database
 from records.jobs import RUNNING, Lease, LeaseLost
 from records.models import Job
 from records.settings import Settings
-from training import adapter, auto, dpo, evaluation, loop, material, outcome, parent, proof, tuned
+from training import adapter, auto, dpo, evaluation, loop, material, outcome, parent, proof, trackers, tuned
 from training.bounds import Clock, check_room
 from training.checkpoint import Folder, Saved, State
 from training.failure import UNREADABLE, JobFailed, diverged, unsupported_base
@@ -47,7 +47,8 @@ def run(settings: Settings, lease: Lease) -> None:
     try:
         attempt = prepare(settings, journal)
         attempt.begin()
-        attempt.train()
+        with trackers.of_job(settings, journal, attempt.job, attempt.plan, attempt.state) as kept:
+            attempt.train(Progress(journal, kept))
         attempt.publish()
     except JobFailed as failure:
         traceback.print_exception(failure)  # into the job's log, with causes that are the operator's business
@@ -127,12 +128,11 @@ class Attempt:
         level = "warn" if self.job.status == RUNNING else "info"  # a paused one was queued in between
         self.journal.say(f"Fine-tuning job taken up again after step {found.step}", level=level, **shown)
 
-    def train(self) -> None:
+    def train(self, progress: Progress) -> None:
         """The steps that are left; a checkpoint after each epoch. Raises JobFailed when it diverges.
 
         Its last step is on disk when a pause stops it (LeaseLost), or SIGTERM does (SystemExit).
         """
-        progress = Progress(self.journal)
         self.catch_up(progress)
         if self.is_done():
             return
@@ -186,8 +186,7 @@ class Attempt:
         """Enter a step into the state. Raises JobFailed when one of its losses is no number."""
         if not step.is_finite:
             raise diverged(step.step)
-        self.state.step, self.state.tokens = step.step, self.state.tokens + step.tokens
-        self.state.rows.append(step.metrics())
+        self.state.enter(step)
 
     def checkpoint(self) -> None:
         """Publish the adapter as it is now: its folder, then the state to go on from, then the rows.

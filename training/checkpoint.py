@@ -10,6 +10,7 @@ import math
 import os
 import pickle
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,7 @@ from torch import Tensor
 from adapters.manifest import Manifest
 from records.blobs import sync_folder
 from training.auto import ACCURACY_KEPT
+from training.loop import Step
 from training.scratch import folder
 
 
@@ -51,7 +53,7 @@ class State:
     `base_sha256` names the base that the tensors were trained on; `rows` are the lines of the results file;
     `reference` is dpo.py's, of the pairs to train on and then of those held out, and `accuracy` the share of
     the held-out preferred answers' tokens that was the likeliest before the first step. `quote` is
-    records/quotes.py's, from before it.
+    records/quotes.py's, from before it. `paces`, by step: when it ended, and its tokens per second.
     """
 
     base_sha256: str
@@ -67,6 +69,13 @@ class State:
     reference: Tensor | None = None
     accuracy: float | None = None
     quote: dict[str, Any] = field(default_factory=dict)
+    paces: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def enter(self, step: Step) -> None:
+        """Count a step that was made."""
+        self.step, self.tokens = step.step, self.tokens + step.tokens
+        self.rows.append(step.metrics())
+        self.paces[step.step] = (time.time(), round(step.tokens / max(step.seconds, 1e-9), 1))
 
     @property
     def held_out_losses(self) -> list[float | None]:

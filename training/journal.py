@@ -65,12 +65,14 @@ class Journal:
         with self.write(**values) as (session, job):
             jobs.say(session, job.id, message, level=level, data=data)
 
-    def say_once(self, message: str, data: dict[str, Any] | None = None, **values: Any) -> None:
+    def say_once(
+        self, message: str, data: dict[str, Any] | None = None, *, level: str = "info", **values: Any
+    ) -> None:
         """An event unless the job has one with that message: for what each attempt finds again."""
         with self.write(**values) as (session, job):
             said = select(Event.id).where(Event.job_id == job.id, Event.message == message)
             if session.scalar(said.limit(1)) is None:
-                jobs.say(session, job.id, message, data=data)
+                jobs.say(session, job.id, message, level=level, data=data)
 
     def blob(self, file_id: str, param: str) -> str:
         """sha256 of one of the tenant's files, expired or not: while a job needs it, the sweep leaves it.

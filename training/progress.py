@@ -14,6 +14,7 @@ from training import adapter
 from training.journal import Journal
 from training.loop import Step
 from training.quote.pace import peak_memory
+from training.trackers import Trackers
 
 EVENTS = 200
 SECONDS_BETWEEN = 0.25
@@ -32,8 +33,8 @@ class Progress:
     """Tells a step when it matters (first, last, an epoch's end, held-out figures) or when it is time:
     at most EVENTS steps evenly spread, SECONDS_BETWEEN apart."""
 
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
+    def __init__(self, journal: Journal, trackers: Trackers) -> None:
+        self.journal, self.trackers = journal, trackers
         self.told = journal.highest_step_told()
         self.began = time.monotonic()
         self.spoke = 0.0
@@ -41,7 +42,8 @@ class Progress:
         self.tokens = self.seconds = 0.0
 
     def tell(self, step: Step) -> None:
-        """Count a step, and write its event if it is due. Raises LeaseLost."""
+        """Have a step logged, and write its event if it is due. Raises LeaseLost."""
+        self.trackers.update()
         self.first = step.step if self.first is None else self.first
         self.tokens, self.seconds = self.tokens + step.tokens, self.seconds + step.seconds
         if step.step <= self.told or not self._due(step):

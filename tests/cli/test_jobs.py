@@ -109,8 +109,25 @@ def test_following_shows_messages_and_steps_until_the_end(shell: Shell, status: 
     assert done.output.count("over") == 1
 
 
-def test_the_pace_says_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pace_says_what_a_step_took() -> None:
+    event = jobs_shown.Event(
+        data={"train_loss": 0.5, "tokens_per_second": 4500.4, "peak_memory_bytes": 1_240_000_000}
+    )
+    assert jobs_shown._pace(event) == "loss 0.500, 4,500 tokens/s, peak 1.24 GB"
+    assert jobs_shown._pace(jobs_shown.Event(data=None)) == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "end", "shown"),
+    [
+        (RUNNING, 4725, "1:02:05 left"),
+        (RUNNING, 1000, ""),  # it is being evaluated, or takes longer than was thought
+        (RUNNING, None, ""),
+        (FAILED, 4725, ""),
+    ],
+)
+def test_the_time_left_is_counted_down_until_nobody_knows(
+    monkeypatch: pytest.MonkeyPatch, status: str, end: int | None, shown: str
+) -> None:
     monkeypatch.setattr(jobs_shown.time, "time", lambda: 1000.0)
-    event = jobs_shown.Event(data={"train_loss": 0.5, "peak_memory_bytes": 1_240_000_000})
-    assert jobs_shown._pace(event, Job(estimated_finish=4725)) == "loss 0.500, 1.24 GB, 1:02:05 left"
-    assert jobs_shown._pace(jobs_shown.Event(data=None), Job(estimated_finish=None)) == ""
+    assert jobs_shown._left(Job(status=status, estimated_finish=end)) == shown

@@ -23,6 +23,7 @@ from records.blobs import Blobs
 from records.models import File, Version
 from server.sweep import sweep
 from tests.faults.trial import KINDS, Trial
+from tests.training.logs import tensorboard
 from tests.training.place import Place
 from training import scratch
 
@@ -84,6 +85,9 @@ def _compare(found: Findings, trial: Trial, job_id: str, reference: str, steps: 
     if _learnt(trial.place, job_id) != other:
         found.add("wrong_losses", f"{job_id} has learnt otherwise than {reference}")
     rows = list(csv.DictReader(io.StringIO(other[0])))
+    (log,) = (trial.place.settings.home / "tensorboard").glob(f"*/*/{job_id}")
+    if list(tensorboard(log)) != [int(row["step"]) for row in rows]:
+        found.add("lost_events", f"{job_id} shows TensorBoard the steps {list(tensorboard(log))}")
     must = {int(row["step"]) for row in rows if row["valid_loss"] or row["full_valid_loss"]}
     must |= {1, len(rows), *(row.step for row in trial.undisturbed.checkpoints(reference))}
     if not must <= set(steps) <= set(range(1, len(rows) + 1)):
@@ -91,8 +95,9 @@ def _compare(found: Findings, trial: Trial, job_id: str, reference: str, steps: 
 
 
 def _told(place: Place, job_id: str) -> list[str]:
+    """Without names and seconds."""
     return [
-        re.sub(r"ft(job-\w+|:\S+)|file-\w+", "", message)
+        re.sub(r"ft(job-\w+|:\S+)|file-\w+|[\d.]+ s\b", "", message)
         for message in place.messages(job_id)
         if not message.startswith(AGAIN)
     ]

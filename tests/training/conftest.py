@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,12 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from adapters.base import TINY
+from tests.training.breaks import At
 from tests.training.place import Place
 from training import adapter
+from training.attempt import Attempt
 from training.chat import Renderer
+from training.loop import Step
 
 
 def build(folder: Path) -> Path:
@@ -66,3 +69,21 @@ def place(tmp_path: Path, small_base: Path) -> Iterator[Place]:
     place = Place(tmp_path / "home", small_base)
     yield place
     place.close()
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> At:
+    """Have something happen once, when a step is computed and not yet counted."""
+
+    def arrange(when: int, act: Callable[[Attempt], None]) -> None:
+        count = Attempt.count
+
+        def count_and_act(self: Attempt, step: Step) -> None:
+            if step.step == when:
+                monkeypatch.setattr(Attempt, "count", count)
+                act(self)
+            count(self, step)
+
+        monkeypatch.setattr(Attempt, "count", count_and_act)
+
+    return arrange

@@ -99,6 +99,7 @@ class Place:
         model: str = "small",
         seed: int = 5,
         evaluation: dict[str, Any] | None = None,
+        integrations: list[dict[str, Any]] | None = None,
         **requested: Any,
     ) -> str:
         row = Job(
@@ -115,6 +116,7 @@ class Place:
             requested=requested,
             hyperparameters=requested,
             evaluation=evaluation,
+            integrations=integrations,
             result_files=[],
             request_sha256="0" * 64,
         )

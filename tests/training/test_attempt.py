@@ -23,7 +23,8 @@ from tests.adapters.spoil import each
 from tests.training.place import Place, chat, chats
 from training import adapter, attempt, auto
 from training.journal import Journal
-from training.progress import COLUMNS
+from training.progress import COLUMNS, Progress
+from training.trackers import Trackers
 
 
 def break_off(place: Place, monkeypatch: pytest.MonkeyPatch, at_step: int) -> None:
@@ -247,9 +248,9 @@ def test_an_attempt_that_broke_off_is_taken_up_from_its_last_checkpoint(
 def test_a_worker_that_lost_its_lease_publishes_nothing(place: Place) -> None:
     job_id = place.submit(place.upload(chats(20)), n_epochs=1, batch_size=4)
     stale = place.claim(seconds=0.0)
-    prepared = attempt.prepare(place.settings, Journal(place.database, stale))
+    prepared = attempt.prepare(place.settings, journal := Journal(place.database, stale))
     prepared.begin()
-    prepared.train()
+    prepared.train(Progress(journal, Trackers(journal, prepared.plan, prepared.state, {})))
     place.claim(seconds=60.0)
     with pytest.raises(LeaseLost):
         prepared.publish()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +15,11 @@ from adapters import publish
 from adapters.manifest import WEIGHTS
 from records import jobs
 from records.jobs import LeaseLost
-from records.models import Job
+from tests.training.breaks import At, break_off, change, killed
 from tests.training.place import Place, chats
-from training import adapter, attempt, auto, bounds, progress
+from training import adapter, auto, bounds, progress
 from training.attempt import Attempt
 from training.checkpoint import Folder, State
-from training.loop import Step
 
 SHORT: dict[str, Any] = {"n_epochs": 3, "batch_size": 4}  # of 20 examples: an epoch is five steps
 
@@ -51,47 +49,6 @@ def told(place: Place, job_id: str) -> list[int]:
 
 def state(place: Place, job_id: str) -> State | None:
     return Folder(place.settings.home, job_id, 0).load(place.base_sha256)
-
-
-@pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[Attempt], None]], None]:
-    """Have something happen once, when a step is computed and not yet counted."""
-
-    def arrange(when: int, act: Callable[[Attempt], None]) -> None:
-        count = Attempt.count
-
-        def count_and_act(self: Attempt, step: Step) -> None:
-            if step.step == when:
-                monkeypatch.setattr(Attempt, "count", count)
-                act(self)
-            count(self, step)
-
-        monkeypatch.setattr(Attempt, "count", count_and_act)
-
-    return arrange
-
-
-At = Callable[[int, Callable[[Attempt], None]], None]
-
-
-def killed(_: Attempt) -> None:
-    raise MemoryError
-
-
-def break_off(place: Place, job_id: str, ends: type[BaseException]) -> BaseException:
-    """An attempt that ends so; then its worker is gone too."""
-    lease = place.claim()
-    assert lease.job_id == job_id
-    with pytest.raises(ends) as caught:
-        attempt.run(place.settings, lease)
-    with place.database.write() as session:
-        jobs.let_go(session, job_id, "test")
-    return caught.value
-
-
-def change(place: Place, rule: Callable[..., Job | None], job_id: str) -> None:
-    with place.database.write() as session:
-        rule(session, "acme", job_id)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bf16"])

@@ -134,7 +134,6 @@ def test_hyperparameters_that_contradict_each_other_are_refused(server: Running)
         ({"metadata": {"k": "v" * 513}}, "metadata"),
         ({"metadata": {"k": 1}}, "metadata"),
         ({"metadata": "x"}, "metadata"),
-        ({"integrations": [{"type": "wandb", "wandb": {"project": "x"}}]}, "integrations"),
         ({"evaluation": {"instruction": ""}}, "evaluation.instruction"),
         ({"evaluation": {"instruction": "x" * 16_001}}, "evaluation.instruction"),
         ({"evaluation": {}}, "evaluation.instruction"),
