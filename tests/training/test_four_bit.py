@@ -15,15 +15,15 @@ from adapters.manifest import NF4
 from adapters.proof import Proof, Row, compare
 from records import jobs
 from records.models import Version
+from tests.training.breaks import At, break_off, killed
 from tests.training.place import Place, chats, pairs
 from tests.training.test_flat import batch, gradients
 from tests.training.test_proof import thought
 from tests.training.test_quote import ordered
-from tests.training.test_resume import At, at, break_off, killed, outcome
+from tests.training.test_resume import outcome
 from training import adapter, bounds, loop, material, recompute
 from training.objective import SUPERVISED, evaluate
 
-__all__ = ["at"]
 CPU = torch.device("cpu")
 
 

@@ -32,14 +32,14 @@ from transformers import (
 from adapters import base as bases
 from adapters.base import TINY
 from records import jobs
+from tests.training.breaks import At, break_off, killed
 from tests.training.place import Place, chats
 from tests.training.test_flat import batch, gradients
-from tests.training.test_resume import At, at, break_off, killed, outcome
+from tests.training.test_resume import outcome
 from training import adapter, bounds, flat, loop, material, recompute
 from training.chat import Renderer
 from training.data import load
 
-__all__ = ["at"]
 CPU = torch.device("cpu")
 SIZES: dict[str, Any] = {
     "vocab_size": 500, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
