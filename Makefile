@@ -36,7 +36,8 @@ demo: $(VENV)/.installed ## Train three brands and talk to them, end to end
 
 test: $(VENV)/.dev ## Run all tests, the real engine included
 	@bash deploy/test-tools.sh
-	@VLLM_CPU_KVCACHE_SPACE=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -n 2 --dist loadgroup
+	@HF_HUB_OFFLINE=1 $(PY) -m pytest -n 2 -m "not engine"
+	@VLLM_CPU_KVCACHE_SPACE=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -m engine
 
 check: $(VENV)/.dev ## Format, lint, types, walls
 	@$(VENV)/bin/ruff format --check --quiet $(CODE) || { echo "run: make format"; exit 1; }

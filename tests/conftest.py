@@ -1,6 +1,5 @@
-"""One real engine at a time, in one of the processes that share the tests (pytest-xdist): first the bare
-engine, then the whole server. And the two kinds of database: a test that uses `database` or `database_url`
-runs on both."""
+"""One real engine at a time: first the fast tests, then the bare engine, then the whole server. And the two
+kinds of database: a test that uses `database` or `database_url` runs on both."""
 
 from __future__ import annotations
 
@@ -22,19 +21,14 @@ from tests.postgres import Cluster
 BACKENDS = ("sqlite", "postgresql")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Stable order by what a test needs, and one process for all that need an engine, so that two of them
-    never share the two cores."""
+    """Stable order by what a test needs, so that two engines never share the two cores."""
 
     def need(item: pytest.Item) -> int:
         fixtures = getattr(item, "fixturenames", ())
         return 2 if "live_server" in fixtures else 1 if "real_engine" in fixtures else 0
 
     items.sort(key=need)
-    for item in items:
-        if item.get_closest_marker("engine"):
-            item.add_marker(pytest.mark.xdist_group("engine"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
