@@ -66,7 +66,8 @@ def failed(error: OSError | DBAPIError) -> typer.Exit:
 
 def stop(message: str) -> typer.Exit:
     """Print why, and exit with 2: `raise stop(...)`."""
-    errors.print(f"chorus: {message}", style="red", markup=False)
+    # Not broken into lines: a terminal does that, and who searches the text finds it whole.
+    errors.print(f"chorus: {message}", style="red", markup=False, soft_wrap=True)
     return typer.Exit(2)
 
 
