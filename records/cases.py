@@ -6,6 +6,7 @@ Written by a job into one blob, read by the server that evaluates; a gate's file
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,6 +38,11 @@ class Case(_Strict):
         return [message for message in self.messages if systems or message["role"] not in SYSTEMS]
 
     @property
+    def said(self) -> tuple[str, str]:
+        """What is asked, and the answer: two cases of the same are one."""
+        return json.dumps(self.messages, sort_keys=True), self.reference
+
+    @property
     def instruction(self) -> str | None:
         """Its one system message."""
         found = [text(message["content"]) for message in self.messages if message["role"] in SYSTEMS]
@@ -45,7 +51,8 @@ class Case(_Strict):
 
 class Material(_Strict):
     """The blob. `shots` are taught examples for a few-shot prompt; `from_rows` says that the instruction is
-    the system message that all examples share, `left_out` how many held-out examples are no cases."""
+    the system message that all examples share, `left_out` how many held-out examples are no cases, and
+    `taught` how many were left out because training has them too."""
 
     cases: list[Case]
     shots: list[Case] = []
@@ -53,6 +60,7 @@ class Material(_Strict):
     from_rows: bool = False
     max_tokens: int
     left_out: int = 0
+    taught: int = 0
 
 
 def of(line: Line, id: str) -> Case | None:

@@ -6,6 +6,7 @@ Called by inputs.py at the start of each attempt; the same bytes give the same d
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,16 +108,40 @@ def _check_method(line: Line, method: str, param: str) -> None:
     )
 
 
-def hold_out(examples: Sequence[T], seed: int) -> tuple[list[T], list[T]]:
-    """(to train on, held out): a tenth, between HELD_OUT_MIN and HELD_OUT_MAX; none of a small file."""
-    if len(examples) < ENOUGH_TO_HOLD_OUT:
-        return list(examples), []
+def hold_out(examples: Sequence[Trainable], seed: int) -> tuple[list[Trainable], list[Trainable]]:
+    """(to train on, held out): about a tenth, between HELD_OUT_MIN and HELD_OUT_MAX; none of a small file.
+
+    Those that ask the same stay together: an answer that was learnt by heart shows nothing. Where most ask
+    the same, those that are the same stay together; where most are the same, none is held out.
+    """
     count = min(max(round(len(examples) * HELD_OUT_SHARE), HELD_OUT_MIN), HELD_OUT_MAX)
-    chosen = set(random.Random(f"{seed}/held-out").sample(range(len(examples)), count))
+    chosen: set[int] = set()
+    for alike in (_question, _whole) if len(examples) >= ENOUGH_TO_HOLD_OUT else ():
+        groups = defaultdict[bytes, list[int]](list)
+        for index, example in enumerate(examples):
+            groups[alike(example)].append(index)
+        chosen = set()
+        for group in random.Random(f"{seed}/held-out").sample([*groups.values()], min(count, len(groups))):
+            if len(chosen) + len(group) <= count:
+                chosen |= set(group)
+        if len(chosen) >= count / 2:
+            break
+        chosen = set()
     return (
         [example for index, example in enumerate(examples) if index not in chosen],
         [example for index, example in enumerate(examples) if index in chosen],
     )
+
+
+def _question(example: Trainable) -> bytes:
+    """The tokens before its last answer; all of them where nothing comes before it."""
+    last = example.sequences[-1]
+    start = last.learnt.rfind(0, 0, last.learnt.rfind(1) + 1) + 1
+    return last.ids[: start or len(last.ids)].tobytes()
+
+
+def _whole(example: Trainable) -> bytes:
+    return b"".join(sequence.ids.tobytes() for sequence in example.sequences)
 
 
 def batches(examples: Sequence[T], size: int, seed: int, epoch: int) -> list[list[T]]:

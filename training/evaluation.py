@@ -45,9 +45,9 @@ def carry_out(
     gated = _gate(journal, job, base)
     if not inputs.valid and gated is None:
         return []
-    if not _is_served(settings, journal, base):
-        known = _known(journal, job)
-        return [] if known else [Said(f"Not evaluated: no server of {base.slug} is running.", "warn")]
+    # What was asked before a kill is waited for: the server may have been killed too, and is coming back.
+    if not (_is_served(settings, journal, base) or _known(journal, job)):
+        return [Said(f"Not evaluated: no server of {base.slug} is running.", "warn")]
     evaluation = _ask(settings, journal, job, base, inputs, step)
     failed = _wait(settings, journal, evaluation.id)
     return [Said(f"Not evaluated: {failed}", "warn")] if failed else []
@@ -63,11 +63,14 @@ def material(home: Path, job: Job, inputs: Inputs) -> Material:
     else:
         asked = list(_read(Blobs(home).path(inputs.validation_sha256), job.validation_file or "", held_out))
     source = random.Random(f"{job.seed}/evaluation")
-    chosen = [case for case in asked if case is not None]
+    rows = [case for case in _read(training, job.training_file, taught) if case is not None]
+    known = {row.said for row in rows}
+    found = [case for case in asked if case is not None]
+    chosen = [case for case in found if case.said not in known]
+    repeated = len(found) - len(chosen)
     if len(chosen) > cases.MOST_CASES:
         kept = set(source.sample(range(len(chosen)), cases.MOST_CASES))
         chosen = [case for place, case in enumerate(chosen) if place in kept]
-    rows = [case for case in _read(training, job.training_file, taught) if case is not None]
     short = [row for row in rows if sum(len(str(said)) for said in row.messages) <= SHOT_TEXT]
     shared, given = cases.shared_instruction(rows), (job.evaluation or {}).get("instruction")
     return Material(
@@ -77,6 +80,7 @@ def material(home: Path, job: Job, inputs: Inputs) -> Material:
         from_rows=given is None and shared is not None,
         max_tokens=_longest_answer(inputs),
         left_out=sum(case is None for case in asked),
+        taught=repeated,
     )
 
 
@@ -142,14 +146,14 @@ def _said(found: Material, gate: dict[str, Any] | None, checkpoints: Sequence[An
 
 def _wait(settings: Settings, journal: Journal, evaluation_id: str) -> str | None:
     """Until it has ended; the reason when it has none of what was asked for. Raises LeaseLost."""
-    lease = journal.lease
+    lease, began = journal.lease, time.monotonic()
     while True:
         with journal.database.read() as session:
             held = session.scalar(
                 select(Job.id).where(Job.id == lease.job_id, Job.fence == lease.fence, Job.status.in_(ACTIVE))
             )
             row = session.scalars(select(Evaluation).where(Evaluation.id == evaluation_id)).one()
-            unseen = evaluations.unseen_seconds(session, row.base_sha256)
+            unseen = min(evaluations.unseen_seconds(session, row.base_sha256), time.monotonic() - began)
         if held is None:
             raise LeaseLost(lease.job_id)
         if row.status not in evaluations.OPEN:

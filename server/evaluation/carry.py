@@ -71,6 +71,7 @@ class Carrier:
         return {
             "cases": [{"id": case.id, **_shown(case)} for case in material.cases],
             "left_out": material.left_out,
+            "taught": material.taught,
             "instruction": material.instruction,
             "graders": [grader.model_dump(mode="json", by_alias=True) for grader in graders],
             "scores": list(rule.names),

@@ -78,6 +78,8 @@ class Evaluator:
             log.info("Evaluation %s ends after %.1f s", row.id, time.perf_counter() - began)
         except Lost:
             log.info("Evaluation %s is not ours any more", row.id)
+            with suppress(Lost):  # a pause: the lease is ours still, and the try does not count
+                await run_in_threadpool(self._let_go, hold)
         except asyncio.CancelledError:
             with suppress(Exception):
                 self._let_go(hold)

@@ -12,11 +12,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from records import evaluations
-from records.models import Checkpoint, Evaluation, Event, Job, Version
+from records.models import CANCELLED, FAILED, Checkpoint, Evaluation, Event, Job, Version
 from server.evaluation import compared, subjects
 from server.evaluation.summary import summary
 from server.evaluation.verdict import unknown
 
+DATA_CHECK = "Data check: "
 LOSSES = ("train_loss", "valid_loss", "full_valid_loss", "train_mean_token_accuracy")
 
 Shape = dict[str, Any]
@@ -32,7 +33,7 @@ def report(session: Session, job: Job) -> Shape:
     return {
         "object": "fine_tuning.job.report",
         "job": _job(job),
-        **_origin(job, versions[-1] if versions else None),
+        **_origin(job, versions[-1] if versions else None, _data_check(session, job)),
         "effort": _effort(session, job),
         "loss": _losses(session, job),
         "checkpoints": _checkpoints(session, job, final, results),
@@ -66,7 +67,14 @@ def _job(job: Job) -> Shape:
     return {name: getattr(job, name) for name in names}
 
 
-def _origin(job: Job, version: Version | None) -> Shape:
+def _data_check(session: Session, job: Job) -> str | None:
+    """What the data doctor said of its files, in a sentence."""
+    of = (Event.job_id == job.id, Event.message.startswith(DATA_CHECK))
+    found = session.scalar(select(Event.message).where(*of).order_by(Event.seq).limit(1))
+    return found.removeprefix(DATA_CHECK) if found else None
+
+
+def _origin(job: Job, version: Version | None, data_check: str | None) -> Shape:
     """What it was trained on, with what; by the manifest of one of its versions where there is one."""
     manifest = version.manifest if version else {}
     return {
@@ -76,6 +84,7 @@ def _origin(job: Job, version: Version | None) -> Shape:
             "validation_file": job.validation_file,
             "validation_sha256": manifest.get("validation_sha256"),
             "trained_tokens": job.trained_tokens,
+            "data_check": data_check,
         },
         "base": {
             name: manifest.get(f"base_{name}") for name in ("config_sha256", "weights_sha256")
@@ -136,12 +145,17 @@ def _evaluation(row: Evaluation | None, results: Shape | None) -> Shape | None:
         "finished_at": row.finished_at,
         "cases": len(results["cases"]) if results else None,
         "left_out": results["left_out"] if results else None,
+        "taught": results.get("taught") if results else None,
         "instruction": results["instruction"] if results else None,
         "scores": results["scores"] if results else None,
     }
 
 
 def _why_not(job: Job, row: Evaluation | None) -> str:
+    if job.status == FAILED:
+        return f"The job failed: {(job.error or {}).get('message')}"
+    if job.status == CANCELLED:
+        return "The job was cancelled."
     if row is not None and row.error:
         return f"It could not be evaluated: {row.error}"
     if row is not None:

@@ -12,7 +12,6 @@ from tests.training.place import chat, chats, pair, pairs
 from training import data
 from training.chat import Renderer
 from training.failure import JobFailed
-from training.mask import Encoded
 
 
 def write(folder: Path, lines: list[Any]) -> Path:
@@ -60,11 +59,11 @@ def test_data_that_fits_is_not_talked_about(tmp_path: Path, renderer: Renderer) 
 def test_a_tenth_is_held_out_within_bounds_and_by_seed(
     tmp_path: Path, renderer: Renderer, examples: int, held: int
 ) -> None:
-    (one,) = load(write(tmp_path, chats(10)), renderer).examples[:1]
-    many = [Encoded(line, one.sequences) for line in range(examples)]
+    rows = [chat(f"What of {number}?", "Gladly.") for number in range(max(10, examples))]
+    many = load(write(tmp_path, rows), renderer).examples[:examples]
     train, valid = data.hold_out(many, seed=1)
     assert len(valid) == held
-    assert sorted(e.line for e in train + valid) == list(range(examples))
+    assert sorted(one.line for one in train + valid) == list(range(1, examples + 1))
     assert data.hold_out(many, seed=1) == (train, valid)
     assert not held or data.hold_out(many, seed=2)[1] != valid
 
@@ -97,3 +96,34 @@ def test_pairs_that_the_cut_made_equal_are_left_out(tmp_path: Path, renderer: Re
     lines = [*pairs(10), pair("Where?", f"{long}One.", f"{long}Two.")]
     found = data.load(write(tmp_path, lines), renderer, 60, param="training_file", method="dpo")
     assert (found.dropped, len(found.examples)) == ([11], 10)
+
+
+def held(tmp_path: Path, renderer: Renderer, rows: list[Any]) -> tuple[list[str], list[str]]:
+    """(answers to train on, answers held out) by their lines' own text."""
+    train, valid = data.hold_out(load(write(tmp_path, rows), renderer).examples, seed=3)
+    texts = [json.dumps(row) for row in rows]
+    return [texts[one.line - 1] for one in train], [texts[one.line - 1] for one in valid]
+
+
+def test_copies_of_one_row_are_never_on_both_sides(tmp_path: Path, renderer: Renderer) -> None:
+    train, valid = held(tmp_path, renderer, chats(25) * 6)
+    assert 8 <= len(valid) <= 15
+    assert set(train).isdisjoint(valid)
+
+
+def test_rows_that_ask_the_same_are_on_one_side_whatever_they_answer(
+    tmp_path: Path, renderer: Renderer
+) -> None:
+    rows = [chat(f"What of {number // 2}?", f"It is {number}.") for number in range(100)]
+    train, valid = held(tmp_path, renderer, rows)
+    asked = [{json.loads(row)["messages"][0]["content"] for row in side} for side in (train, valid)]
+    assert len(valid) == 10
+    assert asked[0].isdisjoint(asked[1])
+
+
+def test_where_all_ask_the_same_the_answers_decide_and_where_those_do_too_none_is_held_out(
+    tmp_path: Path, renderer: Renderer
+) -> None:
+    one_question = [chat("A line, please.", f"Line {number}.") for number in range(60)]
+    assert len(held(tmp_path, renderer, one_question)[1]) == 8
+    assert held(tmp_path, renderer, [chat("Hello?", "Yes.")] * 60)[1] == []

@@ -77,3 +77,12 @@ def test_the_instruction_is_the_shared_system_message_unless_the_job_names_one(
     job_id = place.submit(*files, evaluation={"instruction": "Be gladder."})
     made = evaluation.material(place.settings.home, place.job(job_id), inputs(place, job_id, renderer))
     assert (made.instruction, made.from_rows) == ("Be gladder.", False)
+
+
+def test_held_out_rows_that_training_has_too_are_not_asked(place: Place, renderer: Renderer) -> None:
+    taught = [chat(f"What of {k}?", "Gladly.") for k in range(12)]
+    unknown = [chat(f"And of {k}?", "Gladly.") for k in range(5)]
+    job_id = place.submit(place.upload(taught), place.upload([*taught[:4], *unknown]))
+    made = evaluation.material(place.settings.home, place.job(job_id), inputs(place, job_id, renderer))
+    assert (made.taught, made.left_out) == (4, 0)
+    assert [case.messages[0]["content"] for case in made.cases] == [f"And of {k}?" for k in range(5)]

@@ -8,7 +8,7 @@ from typing import Any
 from records import evaluations, jobs
 from server.evaluation import subjects
 from tests.server.conftest import until
-from tests.server.evaluation.conftest import Theatre, good
+from tests.server.evaluation.conftest import Theatre, good, tickets
 from tests.server.proofs import audits, brand, post
 
 
@@ -96,6 +96,7 @@ def test_the_report_says_that_a_job_which_taught_something_was_worth_it(theatre:
     assert page.text == theatre.server.http().get(path, params={"format": "html"}).text
     assert "Worth it" in page.text
     assert "What training took" in page.text
+    assert found["data"]["data_check"].startswith("too few.")
     assert theatre.server.http("rival").get(path).status_code == 404
     assert theatre.server.http(None).get(path).status_code == 401
 
@@ -140,3 +141,17 @@ def test_what_time_does_not_allow_is_left_out_and_said(theatre: Theatre, monkeyp
     assert (new["score"], new["not_answered"]) == (None, 12)
     assert new["why_not_answered"] == "there was no time left"
     assert new["first_token_seconds"] is None
+
+
+def test_the_report_of_a_job_that_failed_or_was_cancelled_says_so(theatre: Theatre) -> None:
+    few = theatre.place.submit(theatre.place.upload(tickets(3)))
+    gone = theatre.place.submit(theatre.place.upload(tickets(20)))
+    theatre.server.client().fine_tuning.jobs.cancel(gone)
+    theatre.place.work()
+    said = {}
+    for job_id in (few, gone):
+        path = f"/v1/fine_tuning/jobs/{job_id}/report"
+        (said[job_id],) = theatre.server.http().get(path).json()["verdict"]["why"]
+        assert said[job_id] in theatre.server.http().get(path, params={"format": "html"}).text
+    assert said[few].startswith("The job failed: The file has 3 usable examples")
+    assert said[gone] == "The job was cancelled."

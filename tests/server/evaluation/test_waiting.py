@@ -165,3 +165,37 @@ def test_with_no_server_left_the_job_goes_on_and_a_gate_keeps_its_version_candid
     report = theatre.server.http().get(f"/v1/fine_tuning/jobs/{job_id}/report").json()
     assert report["verdict"]["worth_it"] is None
     assert report["subjects"] == []
+
+
+def test_a_pause_while_it_is_evaluated_does_not_count_as_a_servers_death(theatre: Theatre) -> None:
+    job_id = begin(theatre)
+    waiting = Attempt(theatre)
+    until(runs(theatre, job_id))
+    assert found(theatre, job_id, lambda row: row.attempts == 1)
+    theatre.server.client().fine_tuning.jobs.pause(job_id)
+    waiting.join(30)
+    assert isinstance(waiting.error, LeaseLost)
+    until(lambda: found(theatre, job_id, lambda row: row.lease_until is None))
+    assert found(theatre, job_id, lambda row: (row.status, row.attempts) == (evaluations.WAITING, 0))
+
+
+def test_what_was_asked_before_all_was_killed_is_waited_for_until_a_server_is_back(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluations, "claim", lambda *_: None)
+        job_id = begin(theatre)
+        first = Attempt(theatre)
+        until(lambda: found(theatre, job_id, lambda row: row.status == evaluations.WAITING))
+        patched.setattr(evaluations, "beat", lambda *_: None)
+        with theatre.place.database.write() as session:
+            session.merge(Serving(base_sha256=theatre.base.weights_sha256, seen_at=time.time() - 420))
+            jobs.held(session, first.lease, lease_until=time.time() - 1)
+        second = Attempt(theatre)
+        first.join(30)
+        time.sleep(1)
+        assert second.is_alive()
+    theatre.engine.stuck = False
+    second.join(60)
+    assert second.error is None
+    assert theatre.evaluation(job_id).status == evaluations.DONE
