@@ -29,6 +29,8 @@ def account(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WANDB_MODE", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
+    for name in ("LEAVING_SECONDS", "FINISH_SECONDS"):  # a busy machine takes its time
+        monkeypatch.setattr(wandb_run, name, 120.0)
 
 
 @pytest.fixture
