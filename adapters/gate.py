@@ -79,9 +79,13 @@ def against(row: Rollout, evaluation: Evaluation | None) -> str | None:
 
 
 def hold_back(session: Session, version: Version, why: str) -> None:
-    """Note it with the version, and with the checkpoint that has the same weights under another name."""
-    same = Version.tenant == version.tenant, Version.brand == version.brand, Version.sha256 == version.sha256
-    session.execute(update(Version).where(*same).values(held_back=why))
+    """Note it with the version, with the checkpoint that has the same weights under another name, and with
+    the job's other checkpoints: nobody has shown that they are better."""
+    mine = update(Version).where(Version.tenant == version.tenant, Version.brand == version.brand)
+    if version.job_id is not None:
+        others = f"{version.name}, of the same job, did not: {why}"
+        session.execute(mine.where(Version.job_id == version.job_id).values(held_back=others))
+    session.execute(mine.where(Version.sha256 == version.sha256).values(held_back=why))
     session.refresh(version, ["held_back"])
 
 

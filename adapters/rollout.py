@@ -129,7 +129,7 @@ def retire(session: Session, row: Rollout, by: By) -> Rollout:
 
 def canary(session: Session, row: Rollout, version: str | None, share: float | None, by: By) -> Rollout:
     """A candidate answers a share of the requests. Without a version the candidate there is gets the share;
-    without both the canary ends. Raises RolloutRefused."""
+    without both the canary ends. What the gate held back gets none. Raises RolloutRefused."""
     if version is None and share is None:
         return _change(session, row, by, "canary", candidate=None)
     if share is None or not 0 <= share <= 1:
@@ -137,8 +137,10 @@ def canary(session: Session, row: Rollout, version: str | None, share: float | N
     name = row.candidate if version is None else version
     if name is None:
         raise RolloutRefused("no_candidate", f"Brand '{row.brand}' has no candidate; name a version.")
-    candidate = beside(row, checked(session, row, name))
-    return _change(session, row, by, "canary", candidate=candidate, share=float(share))
+    chosen = checked(session, row, name)
+    if share > 0 and row.gate is not None:
+        check_not_held_back(chosen)
+    return _change(session, row, by, "canary", candidate=beside(row, chosen), share=float(share))
 
 
 def shadow(session: Session, row: Rollout, version: str | None, by: By) -> Rollout:

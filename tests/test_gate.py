@@ -77,10 +77,13 @@ def test_a_job_is_evaluated_beside_what_needs_no_training(
 def test_a_planted_regression_is_stopped_by_the_gate(
     client: OpenAI, http: httpx.Client, desk: tuple[Any, str]
 ) -> None:
-    job, held_out = desk
-    gate = {"thresholds": {"valid_json": 0.9}, "must_not_regress": held_out}
+    job, _ = desk
+    taught = TICKETS.cases("train", 160, 0)
+    guard = upload(client, [case.chat() for case in taught[:32]])
+    gate = {"must_not_regress": guard, "at_least_live": True}
     assert http.post("brands/desk", json={"action": "gate", "gate": gate}).status_code == 200
-    worse = train(client, [broken(case) for case in TICKETS.cases("train", 160, 0)], held_out)
+    own = upload(client, [broken(case) for case in TICKETS.cases("held_out", 16, 0)])  # hides it
+    worse = train(client, [broken(case) for case in taught], own)
     assert worse.fine_tuned_model is not None
     brand = http.get("brands/desk").json()
     assert (brand["live"], brand["candidate"], brand["share"]) == (
@@ -89,7 +92,8 @@ def test_a_planted_regression_is_stopped_by_the_gate(
         0,
     )
     said = " ".join(events(client, worse.id))
-    assert held_out in said, "an event names the cases that failed"
+    assert "that the live version passes are not passed" in said
+    assert guard in said, "an event names the cases that failed"
     refused = http.post("brands/desk", json={"action": "promote"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "gate_not_passed")
     answer = client.chat.completions.create(

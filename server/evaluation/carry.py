@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from anyio import CapacityLimiter
@@ -63,10 +63,12 @@ class Carrier:
         guarded = await run_sync(self._guarded, row.tenant, rule_asked)
         deadline = time.monotonic() + self.settings.evaluation_seconds
         asker = Asker(self.engine, self.metrics, salt, deadline)
-        rule = rule_for(material.cases or guarded or (), graders, means)
-        work = _Work(self.catalog, row.tenant, asker, rule, material.max_tokens)
+        rule = rule_for(material.cases, graders, means)
+        work = _Work(self.catalog, row.tenant, asker, lambda _: rule, material.max_tokens)
+        # The job chose what is held out; how the gate's cases are judged is not for it to choose.
+        guard = replace(work, rule=lambda case: rule_for([case], graders, means))
         asked = subjects.of(row.request, material)
-        regressions = None if guarded is None else await work.regressions(asked[:2], guarded)
+        regressions = None if guarded is None else await guard.regressions(asked[:2], guarded)
         shapes = [await work.subject(subject, material.cases) for subject in asked]
         return {
             "cases": [{"id": case.id, **_shown(case)} for case in material.cases],
@@ -110,7 +112,7 @@ class _Work:
     catalog: Catalog
     tenant: str
     asker: Asker
-    rule: Rule
+    rule: Callable[[Case], Rule]
     max_tokens: int
 
     async def subject(self, subject: Subject, asked: Sequence[Case]) -> Shape:
@@ -166,7 +168,7 @@ class _Work:
         shape = {"id": case.id, **_measured(answer), "shots": _shots(subject, case, messages)}
         if answer.problem is not None:
             return {**shape, "score": None, "passed": False, "parts": {}, "why": answer.problem}
-        scored = await self.rule.score(answer.text, case)
+        scored = await self.rule(case).score(answer.text, case)
         return {**shape, **asdict(scored), "text": answer.text[:MOST_SHOWN]}
 
 

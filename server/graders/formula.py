@@ -89,7 +89,10 @@ def _parts(node: ast.expr, names: set[str]) -> list[ast.expr]:
                 raise ValueError(f"{name} takes {'at least one value' if name in _OF_MANY else 'one value'}")
             return given
         case _:
-            said = ast.unparse(node)[:80]
+            try:
+                said = ast.unparse(node)[:80]
+            except RecursionError:
+                raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
             known = f"numbers, names of graders, + - * / ^ and {', '.join(FUNCTIONS)}"
             raise ValueError(f"{said!r} is not supported; use {known}")
 

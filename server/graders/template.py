@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field
 
 from server.graders.base import MAX_TEXT, CannotGrade, Fault, Item, Sample
 
+MAX_DIGITS = 9  # of a place in a list: Python refuses to read thousands of them
 SAMPLE_VARIABLES = ("output_text", "output_json", "output_tools")
 _REFERENCE = re.compile(r"\{\{([^{}]*)\}\}")
 _PATH = re.compile(r"""(item|sample)((?:\.[\w-]+|\[\d+\]|\["[^"\]]+"\]|\['[^'\]]+'\])+)""")
@@ -70,12 +71,16 @@ def _value(reference: str, sample: Sample, item: Item) -> Any:
     for step in steps:
         if isinstance(value, dict) and step in value:
             value = value[step]
-        elif _is_list(value) and step.isascii() and step.isdigit() and int(step) < len(value):
+        elif _is_list(value) and _is_place(step) and int(step) < len(value):
             value = value[int(step)]
         else:
             said = f"{{{{{reference[:80]}}}}} names nothing: there is no '{step[:80]}'{_there(value)}."
             raise CannotGrade(Fault.VARIABLE, said)
     return value
+
+
+def _is_place(step: str) -> bool:
+    return step.isascii() and step.isdigit() and len(step) <= MAX_DIGITS
 
 
 def _is_list(value: Any) -> bool:

@@ -12,7 +12,7 @@ from adapters.gate import FailedCase, Outcome
 from records import evaluations, tenants
 from records.audit import By
 from records.database import Database
-from records.models import Audit, Evaluation, Rollout, Version
+from records.models import Audit, Evaluation, Job, Rollout, Version
 
 BY = By("test")
 RULE: dict[str, Any] = {"graders": [], "thresholds": {}, "must_not_regress": None, "at_least_live": True}
@@ -30,10 +30,10 @@ def brand(database: Database) -> Database:
     return database
 
 
-def version(session: Any, name: str, step: int | None = None) -> Version:
+def version(session: Any, name: str, step: int | None = None, job_id: str | None = None) -> Version:
     row = Version(
         name=name, tenant="acme", brand="luxe", base="tiny", sha256=name.split("@", maxsplit=1)[0], step=step,
-        created_at=1, manifest={}, proved_at=1,
+        created_at=1, manifest={}, proved_at=1, job_id=job_id,
     )  # fmt: skip
     session.add(row)
     session.flush()
@@ -110,6 +110,41 @@ def test_promotion_of_what_was_held_back_takes_force_under_any_of_its_names(bran
         assert session.query(Audit).filter(Audit.action == "promote_forced").count() == 1
 
 
+def test_all_checkpoints_of_a_job_that_was_held_back_take_force_and_other_jobs_do_not(
+    brand: Database,
+) -> None:
+    with brand.write() as session:
+        for job_id in ("ftjob-new", "ftjob-other"):
+            session.add(Job(
+                id=job_id, tenant="acme", brand="luxe", model="tiny", status="succeeded", created_at=1,
+                seed=1, training_file="file-1", requested={}, hyperparameters={}, result_files=[],
+                request_sha256="",
+            ))  # fmt: skip
+        session.flush()
+        version(session, "early@1", step=1, job_id="ftjob-new")
+        version(session, "other@1", step=1, job_id="ftjob-other")
+        rollout.arrived(session, version(session, "new", job_id="ftjob-new"), BY, evaluated(FAILED))
+    with (
+        brand.write() as session,
+        pytest.raises(RolloutRefused, match="new, of the same job, did not: It is"),
+    ):
+        promote(session, "early@1")
+    with brand.write() as session:
+        assert promote(session, "other@1").live == "other@1"
+
+
+def test_what_was_held_back_gets_no_share_of_the_requests(brand: Database) -> None:
+    arrive(brand, evaluated(FAILED))
+    for name in ("new", None):
+        with brand.write() as session, pytest.raises(RolloutRefused, match="did not pass the gate") as caught:
+            canary(session, name, 1.0)
+        assert caught.value.code == "gate_not_passed"
+    with brand.write() as session:
+        assert canary(session, None, 0.0).share == 0.0
+        gating.set_gate(session, "acme", "luxe", "tiny", None, BY)
+        assert canary(session, None, 0.1).share == 0.1
+
+
 def test_without_a_gate_a_version_that_was_held_back_is_promoted_as_any_other(brand: Database) -> None:
     arrive(brand, evaluated(FAILED))
     with brand.write() as session:
@@ -117,6 +152,12 @@ def test_without_a_gate_a_version_that_was_held_back_is_promoted_as_any_other(br
         assert promote(session, "new", force=True).live == "new"
     with brand.read() as session:
         assert session.query(Audit).filter(Audit.action == "promote_forced").count() == 0
+
+
+def canary(session: Any, name: str | None, share: float) -> Rollout:
+    row = rollout.find(session, "acme", "luxe", "tiny", lock=True)
+    assert row is not None
+    return rollout.canary(session, row, name, share, BY)
 
 
 def promote(session: Any, name: str | None, *, force: bool = False) -> Rollout:

@@ -48,7 +48,11 @@ def question(number: int) -> str:
 
 
 def tickets(count: int, first: int = 0) -> list[dict[str, Any]]:
-    return [chat(question(k), ticket(k)) for k in range(first, first + count)]
+    return [ticket_row(k) for k in range(first, first + count)]
+
+
+def ticket_row(number: int) -> dict[str, Any]:
+    return chat(question(number), ticket(number))
 
 
 def good(model: str, asked: str) -> str:
@@ -78,9 +82,9 @@ class Theatre:
         with self.place.database.read() as session:
             return evaluations.unseen_seconds(session, self.base.weights_sha256) < 5
 
-    def train(self, seed: int = 5, **given: Any) -> str:
-        """A job to its end; gives its id."""
-        files = (self.place.upload(tickets(20)), self.place.upload(tickets(12, first=100)))
+    def train(self, seed: int = 5, row: Callable[[int], dict[str, Any]] = ticket_row, **given: Any) -> str:
+        """A job to its end, on rows and held-out rows by their number; gives its id."""
+        files = [self.place.upload([row(k) for k in numbers]) for numbers in (range(20), range(100, 112))]
         requested = {"n_epochs": 2, "batch_size": 8, **given}
         job_id = self.place.submit(*files, seed=seed, evaluation=self.extra, **requested)
         self.place.work()

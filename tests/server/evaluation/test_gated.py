@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tests.server.conftest import Running, until
-from tests.server.evaluation.conftest import Theatre, good, tickets
+from tests.server.evaluation.conftest import Theatre, good, question, ticket, tickets
 from tests.server.proofs import BRAND, audits, brand, post
+from tests.training.place import chat
 
 JSON_CHECK = {"type": "json_check", "name": "json", "input": "{{sample.output_text}}"}
 
@@ -44,6 +45,26 @@ def test_one_lost_case_that_must_not_regress_holds_a_version_back_and_is_named(t
     job = theatre.place.job(theatre.train(seed=7))
     until(lambda: brand(theatre.server)["live"] == job.fine_tuned_model)
     assert "The gate of brand 'luxe' is passed." in theatre.place.messages(job.id)
+
+
+def test_a_job_that_breaks_json_is_held_back_though_its_own_held_out_rows_are_broken_too(
+    theatre: Theatre,
+) -> None:
+    digest = trained(theatre)
+    greeting = json.dumps(chat("Hello ?", "Good day to you.")).encode()  # beside JSON it is judged by itself
+    file_id = theatre.server.upload(content=lines(12, first=500) + greeting)
+    post(theatre.server, action="gate", gate={"must_not_regress": file_id, "at_least_live": True})
+    until(lambda: brand(theatre.server)["gate"] is not None)
+
+    def script(model: str, asked: str) -> str:
+        said = "Good day to you." if "Hello" in asked else good(model, asked)
+        return said.removesuffix("}") if model.startswith("ft:") and digest not in model else said
+
+    theatre.engine.script = script
+    job_id = theatre.train(seed=6, row=lambda k: chat(question(k), ticket(k).removesuffix("}")))
+    (said,) = [message for message in theatre.place.messages(job_id) if "is not passed" in message]
+    assert "12 of the cases that the live version passes are not passed." in said
+    assert f"{file_id}:1 (The sample is not JSON" in said
 
 
 def test_a_threshold_of_a_grader_holds_back_what_is_below_it_also_the_first_version(theatre: Theatre) -> None:

@@ -135,5 +135,11 @@ def test_arithmetic_without_a_result_says_why(text: str, said: str) -> None:
         parse(text)(VALUES)
 
 
+@pytest.mark.parametrize("text", ["a" + ".b" * 490, "a" + "()" * 450, "a" + "[a]" * 330])
+def test_what_is_nested_too_deep_to_be_shown_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"nested deeper|not a formula|not supported"):
+        parse(text)
+
+
 def test_a_formula_knows_the_names_that_it_uses() -> None:
     assert parse("min(a, b) * a + 1").names == {"a", "b"}

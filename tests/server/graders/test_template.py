@@ -79,6 +79,7 @@ def test_what_can_name_nothing_is_refused_before_any_grading(text: str) -> None:
         ("{{item.deep.list.x}}", "'x' among 2 entries"),
         ("{{item.__class__}}", "'__class__'"),
         ("{{sample.output_tools[0]}}", "'0' among 0 entries"),
+        ("{{item.deep.list[1111111111]}}", "'1111111111' among 2 entries"),
         ("{{sample.output_json.b}}", "'b' among a"),
     ],
 )
@@ -88,6 +89,12 @@ def test_a_reference_that_this_item_does_not_have_is_named(text: str, named: str
     assert refused.value.fault is Fault.VARIABLE
     assert text in refused.value.reason
     assert named in refused.value.reason
+
+
+@pytest.mark.parametrize("text", ["{{item.deep.list[DIGITS]}}", "{{item.deep.list.DIGITS}}"])
+def test_a_place_of_thousands_of_digits_is_none_that_a_list_has(text: str) -> None:
+    with pytest.raises(CannotGrade, match="names nothing"):
+        render(check(text.replace("DIGITS", "1" * 5000)), Sample(""), ITEM)
 
 
 def test_the_json_of_an_answer_that_is_none_is_a_fault_of_the_sample() -> None:
