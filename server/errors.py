@@ -88,6 +88,8 @@ def from_validation(
             return invalid(f"Unknown parameter: '{param}'.", param, "unknown_parameter")
         case "missing":
             return invalid(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
+        case "model_type" | "model_attributes_type" | "dict_type":  # pydantic names its classes
+            return invalid(f"'{param}' must be an object.", param, "invalid_type")
         case _:
             return invalid(f"Invalid value for '{param}': {said}.".replace("..", "."), param, "invalid_value")
 

@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.orm import Session
 
 from adapters.gate import Gate
-from records import cases, dataset, files
+from records import dataset, files
 from records.blobs import Blobs
 from server import grader_request
 from server.errors import from_validation, invalid
-from server.evaluation.carry import MOST_REGRESSIONS
+from server.evaluation.gate import MOST_CASES, cases_of
 from server.evaluation.grading import FIELDS, JSON, SIMILARITY
 from server.graders.multi import MAX_GRADERS
 
@@ -78,15 +78,17 @@ def check_file(session: Session, blobs: Blobs, tenant: str, gate: Gate | None) -
         raise invalid(f"There is no file {gate.must_not_regress[:80]!r}.", param, "file_not_found")
     try:
         with blobs.path(row.sha256).open("rb") as stream:
-            usable = sum(cases.of(line, "") is not None for _, line in dataset.parse(stream))
+            found = cases_of(stream, row.id)
     except dataset.InvalidLine as error:
-        said = f"{row.id} is no file of chat examples. {error}"
+        said = f"{row.id} is no file of cases that can be asked. {error}"
         raise invalid(said, param, "invalid_file_format") from None
-    if usable > MOST_REGRESSIONS:
-        said = f"{row.id} has {usable} cases; at most {MOST_REGRESSIONS} can be asked of each version."
+    if not found:
+        raise invalid(f"{row.id} holds no cases.", param, "invalid_file_format")
+    if len(found) > MOST_CASES:
+        said = (
+            f"{row.id} has more than {MOST_CASES} cases, and no more can be asked of each version; use fewer."
+        )
         raise invalid(said, param, "too_large")
-    if not usable:
-        raise invalid(f"No example of {row.id} ends with an answer in text.", param, "invalid_file_format")
 
 
 def _check_graders(given: list[dict[str, Any]]) -> list[str]:

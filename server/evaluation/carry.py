@@ -34,7 +34,7 @@ from server.judge import EngineJudge
 from server.metrics import Metrics
 from server.salts import Salts
 
-MOST_REGRESSIONS = 500
+MOST_TOKENS = 1024  # of an answer to a case of the gate's
 MOST_SHOWN = 2_000  # characters of an answer that are kept
 
 Shape = dict[str, Any]
@@ -64,9 +64,9 @@ class Carrier:
         deadline = time.monotonic() + self.settings.evaluation_seconds
         asker = Asker(self.engine, self.metrics, salt, deadline)
         rule = rule_for(material.cases, graders, means)
-        work = _Work(self.catalog, row.tenant, asker, lambda _: rule, material.max_tokens)
-        # The job chose what is held out; how the gate's cases are judged is not for it to choose.
-        guard = replace(work, rule=lambda case: rule_for([case], graders, means))
+        work = _Work(self.catalog, row.tenant, asker, lambda _: rule, lambda _: material.max_tokens)
+        # The job chose what is held out; how the gate's cases are asked and judged is not for it to choose.
+        guard = replace(work, rule=lambda case: rule_for([case], graders, means), max_tokens=_most_tokens)
         asked = subjects.of(row.request, material)
         regressions = None if guarded is None else await guard.regressions(asked[:2], guarded)
         shapes = [await work.subject(subject, material.cases) for subject in asked]
@@ -97,10 +97,9 @@ class Carrier:
             return None
         try:
             with self.blobs.path(file.sha256).open("rb") as stream:
-                found = [cases.of(line, f"{file.id}:{number}") for number, line in dataset.parse(stream)]
+                return gate.cases_of(stream, file.id)
         except (OSError, dataset.InvalidLine):
             return None
-        return [case for case in found if case is not None][:MOST_REGRESSIONS]
 
 
 def _graders(rule: Gate | None) -> list[AnyGrader]:
@@ -113,7 +112,7 @@ class _Work:
     tenant: str
     asker: Asker
     rule: Callable[[Case], Rule]
-    max_tokens: int
+    max_tokens: Callable[[Case], int]
 
     async def subject(self, subject: Subject, asked: Sequence[Case]) -> Shape:
         """A subject with what it answered, in the order of the cases; or why it is left out."""
@@ -131,17 +130,11 @@ class _Work:
     async def regressions(self, two: Sequence[Subject], guarded: Sequence[Case]) -> list[Shape]:
         """How the new and the live version do the gate's cases."""
         new, live = [await self.subject(subject, guarded) for subject in two]
-        passed, mine = ({case["id"]: case for case in one["cases"]} for one in (live, new))
-        nothing: Shape = {"score": None, "passed": False, "why": new["left_out"]}
-        return [
-            {
-                "id": case.id,
-                "live": _passed(passed.get(case.id, nothing)),
-                "new": _passed(mine.get(case.id, nothing)),
-                "why": mine.get(case.id, nothing)["why"],
-            }
-            for case in guarded
+        nothing: Shape = {"score": None, "passed": False, "cut": False}
+        mine, its = [
+            one["cases"] or [{**nothing, "why": one["left_out"]} for _ in guarded] for one in (new, live)
         ]
+        return [_regression(*three) for three in zip(guarded, its, mine, strict=True)]
 
     async def _held(self, stack: AsyncExitStack, subject: Subject) -> Version | None:
         """The subject's version, pinned in the engine. A checkpoint leaves it after its turn, the new version
@@ -162,7 +155,7 @@ class _Work:
 
     async def _one(self, subject: Subject, case: Case, version: Version | None) -> Shape:
         for messages in subject.prompts(case):
-            answer = await self.asker.ask(messages, case.tools, self.max_tokens, version)
+            answer = await self.asker.ask(messages, case.tools, self.max_tokens(case), version)
             if answer.problem is None:
                 break
         shape = {"id": case.id, **_measured(answer), "shots": _shots(subject, case, messages)}
@@ -172,9 +165,20 @@ class _Work:
         return {**shape, **asdict(scored), "text": answer.text[:MOST_SHOWN]}
 
 
-def _passed(case: Shape) -> bool | None:
-    """None when there was no answer to grade."""
-    return None if case["score"] is None else bool(case["passed"])
+def _most_tokens(case: Case) -> int:
+    """A quarter more than its reference may take: a token has a byte at least."""
+    size = len(case.reference.encode(errors="surrogatepass"))
+    return min(MOST_TOKENS, size + size // 4 + 16)
+
+
+def _regression(case: Case, live: Shape, new: Shape) -> Shape:
+    """Whether each passes, None without an answer to grade. One of the live version that was cut and does not
+    pass is none: whole it might have."""
+    did, does = [None if one["score"] is None else bool(one["passed"]) for one in (live, new)]
+    if live["cut"] and not did:
+        live, did = {**live, "why": "its answer was cut"}, None
+    why = f"the live version: {live['why']}" if did is None else new["why"]
+    return {"id": case.id, "live": did, "new": does, "why": why}
 
 
 def _measured(answer: Answer) -> Shape:

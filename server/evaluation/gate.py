@@ -1,19 +1,39 @@
-"""Whether the answers of a version pass its brand's gate: figures in, adapters.gate.Outcome out."""
+"""The cases of a brand's gate, and whether the answers of a version pass it: adapters.gate.Outcome."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from adapters.gate import FailedCase, Gate, Outcome
+from records import cases, dataset
+from records.cases import Case
 from server.evaluation import subjects
 from server.evaluation.statistics import interval
 
+MOST_CASES = 500
 MOST_KEPT = 50
 SHOWN_WHY = 160
 
 Shape = Mapping[str, Any]
+
+
+def cases_of(lines: Iterable[bytes], file_id: str) -> list[Case]:
+    """All of the file's, or one more than MOST_CASES. Raises dataset.InvalidLine, also for an example that
+    cannot be asked: left out it would be one that nobody guards."""
+    found = []
+    for number, line in islice(dataset.parse(lines), MOST_CASES + 1):
+        case = cases.of(line, f"{file_id}:{number}")
+        if case is None:
+            said = (
+                "it cannot be asked: it has no answer in text (but calls of tools, or a bare completion), "
+                f"or more than {cases.MOST_TEXT} characters; take it out or shorten it."
+            )
+            raise dataset.InvalidLine(number, said)
+        found.append(case)
+    return found
 
 
 def outcome(gate: Gate, asked: Sequence[Shape], regressions: Sequence[Shape] | None) -> Outcome:
@@ -31,12 +51,13 @@ def outcome(gate: Gate, asked: Sequence[Shape], regressions: Sequence[Shape] | N
         failed += [_failed(case) for case in new["cases"] if not case["passed"]]
     if gate.must_not_regress is not None and regressions is None:
         reasons.append(f"The cases of {gate.must_not_regress} could not be read.")
-    if live["model"] is not None and any(case["live"] is None for case in regressions or ()):
+    unknown = [case for case in regressions or () if live["model"] is not None and case["live"] is None]
+    if unknown:
         reasons.append(f"The live version did not answer all cases of {gate.must_not_regress}.")
     lost = [case for case in regressions or () if case["live"] and not case["new"]]
     if lost:
         reasons.append(f"{len(lost)} of the cases that the live version passes are not passed.")
-        failed += [FailedCase(id=case["id"], why=case["why"][:SHOWN_WHY]) for case in lost]
+    failed += map(_failed, [*unknown, *lost])
     return Outcome(passed=not reasons, reasons=reasons, failed=failed[:MOST_KEPT], failed_count=len(failed))
 
 

@@ -80,7 +80,7 @@ class ByFields:
         except CannotGrade as error:
             return Scored(0.0, False, {FIELDS: 0.0, JSON: 0.0}, error.reason)
         found = given if isinstance(given, dict) else {}
-        wrong = [key for key in reference if key not in found or found[key] != reference[key]]
+        wrong = [key for key in reference if key not in found or not _same(found[key], reference[key])]
         wrong += [key for key in found if key not in reference]
         share = 1 - len(wrong) / len({*reference, *found} or {""})
         shown = ", ".join(sorted(map(repr, wrong[:5])))
@@ -108,6 +108,17 @@ def rule_for(cases: Sequence[Case], graders: Sequence[AnyGrader], means: Means) 
     if cases and all(object_of(case.reference) is not None for case in cases):
         return ByFields(means)
     return BySimilarity(means)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """As JSON has it: 1 is 1.0 and is not true."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
 
 
 def item_of(case: Case) -> dict[str, Any]:

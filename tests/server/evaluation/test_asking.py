@@ -86,6 +86,18 @@ async def test_json_references_are_compared_key_by_key() -> None:
     assert (await rule.score("[1]", reference)).parts == {"fields": 0.0, "valid_json": 1.0}
 
 
+@pytest.mark.parametrize(
+    ("reference", "answer", "same"),
+    [("1", "true", False), ("false", "0", False), ("true", "true", True), ("1", "1.0", True),
+     ("[0, {}]", "[false, {}]", False), ('{"b": [1]}', '{"b": [true]}', False),
+     ('{"b": [1]}', '{"b": [1.0]}', True), ("[1]", "[1, 2]", False), ("null", "0", False),
+     ('"1"', "1", False)],
+)  # fmt: skip
+async def test_values_are_the_same_as_json_has_it(reference: str, answer: str, same: bool) -> None:
+    asked = case("q", f'{{"a": {reference}}}')
+    assert (await rule_for([asked], [], means()).score(f'{{"a": {answer}}}', asked)).passed is same
+
+
 async def test_text_references_are_compared_by_likeness() -> None:
     cases = [case("q", "Good day to you."), case("r", "{}")]
     rule = rule_for(cases, [], means())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
 
@@ -14,6 +16,7 @@ from server.evaluation.pictures import Bar, bars, lines
 from server.evaluation.statistics import interval, share_interval
 from server.evaluation.summary import summary
 from server.evaluation.verdict import verdict
+from tests.server.evaluation.conftest import tickets
 
 
 def subject(
@@ -135,7 +138,16 @@ def test_regressions_count_only_what_live_passes_and_all_of_live_must_be_known()
     assert [(case.id, case.why) for case in lost.failed] == [("b", "too long")]
     unknown = gate.outcome(rule, given, [{**kept, "live": None}])
     assert unknown.reasons == ["The live version did not answer all cases of file-2."]
+    assert [case.id for case in unknown.failed] == ["a"]
     assert not gate.outcome(rule, given, None).passed
+
+
+def test_of_a_file_of_too_many_cases_no_more_is_read() -> None:
+    def rows() -> Iterator[bytes]:
+        yield from [json.dumps(one).encode() for one in tickets(gate.MOST_CASES + 1)]
+        raise AssertionError("read on")
+
+    assert len(gate.cases_of(rows(), "file-2")) == gate.MOST_CASES + 1
 
 
 def test_a_threshold_on_what_was_not_measured_is_not_met() -> None:

@@ -67,6 +67,33 @@ def test_a_job_that_breaks_json_is_held_back_though_its_own_held_out_rows_are_br
     assert f"{file_id}:1 (The sample is not JSON" in said
 
 
+def test_a_job_with_short_answers_does_not_cut_those_to_the_gates_cases(theatre: Theatre) -> None:
+    digest = trained(theatre)
+    words = " ".join(["word"] * 80)
+    guard = json.dumps(chat("Tell order 7 ?", json.dumps({"words": words}))).encode() + b"\n"
+    file_id = theatre.server.upload(content=guard)
+    post(theatre.server, action="gate", gate={"must_not_regress": file_id, "graders": [JSON_CHECK]})
+    theatre.engine.script = lambda model, asked: json.dumps({"words": words}) if digest in model else "OK"
+    job_id = theatre.train(seed=6, row=lambda k: chat(question(k), "OK"))
+    (said,) = [message for message in theatre.place.messages(job_id) if "is not passed" in message]
+    assert "1 of the cases that the live version passes are not passed." in said
+
+
+def test_a_live_version_whose_answer_is_cut_has_not_answered(theatre: Theatre) -> None:
+    digest = trained(theatre)
+    file_id = theatre.server.upload(content=lines(1, first=500))
+    post(theatre.server, action="gate", gate={"must_not_regress": file_id})
+
+    def script(model: str, asked: str) -> str:
+        return "word " * 200 if digest in model and "order 500 " in asked else good(model, asked)
+
+    theatre.engine.script = script
+    job_id = theatre.train(seed=6)
+    (said,) = [message for message in theatre.place.messages(job_id) if "is not passed" in message]
+    assert f"The live version did not answer all cases of {file_id}." in said
+    assert f"{file_id}:1 (the live version: its answer was cut)" in said
+
+
 def test_a_threshold_of_a_grader_holds_back_what_is_below_it_also_the_first_version(theatre: Theatre) -> None:
     gate = {"graders": [JSON_CHECK], "thresholds": {"json": 0.9}}
     assert post(theatre.server, action="gate", gate=gate).status_code == 200
@@ -143,5 +170,27 @@ def test_what_a_gate_needs_is_asked_for(shared: Running) -> None:
     many = shared.upload(content=lines(501, first=0))
     answer = post(shared, action="gate", gate={"must_not_regress": many})
     assert answer.json()["error"]["code"] == "too_large"
+    assert answer.json()["error"]["message"].endswith("use fewer.")
     theirs = shared.upload("rival")
     assert post(shared, action="gate", gate={"must_not_regress": theirs}).status_code == 400
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "find", "arguments": "{}"}}
+CALLS = {"role": "assistant", "tool_calls": [CALL]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [chat("Where ?", "x" * 16_000), {"messages": [{"role": "user", "content": "a"}, CALLS]}],
+    ids=["long", "calls"],
+)
+def test_a_case_that_cannot_be_asked_is_refused_and_not_left_out(shared: Running, row: Any) -> None:
+    file_id = shared.upload(content=lines(11, first=0) + json.dumps(row).encode())
+    error = post(shared, action="gate", gate={"must_not_regress": file_id}).json()["error"]
+    assert (error["param"], error["code"]) == ("gate.must_not_regress", "invalid_file_format")
+    assert "Line 12: it cannot be asked" in error["message"]
+
+
+def test_a_value_that_should_be_an_object_is_refused_in_plain_words(shared: Running) -> None:
+    error = post(shared, action="gate", gate="strict").json()["error"]
+    assert (error["message"], error["code"]) == ("'gate' must be an object.", "invalid_type")
