@@ -1,6 +1,6 @@
 """Work of training/ that a server needs done: each in a process of low priority, one at a time, and kept in a
-file, so that it is done once, whoever asks. Tenants take turns: between two works of one there is at most one of
-each other, however much that one asked for.
+file, so that it is done once, whoever asks. Tenants take turns: between two works of one there is at most one
+of each other, however much that one asked for.
 
 Not under `house.heavy`: uploads wait for that, and this takes longer than they may.
 """
