@@ -16,15 +16,15 @@ class FileReports:
     def __init__(self, home: Path, base: Base) -> None:
         self._home, self._base, self._kept, self._aside = home, base, Reports(home), Aside()
 
-    def begin(self, sha256: str) -> None:
+    def begin(self, tenant: str, sha256: str) -> None:
         """After an upload: nobody waits, and a failure is the log's. A base without a tokenizer of its own
         can be neither trained nor reported on."""
         if (self._base.path / "tokenizer.json").is_file():
-            self._aside.make(*self._work(sha256))
+            self._aside.make(tenant, *self._work(sha256))
 
-    async def get(self, sha256: str) -> bytes:
+    async def get(self, tenant: str, sha256: str) -> bytes:
         """The report as JSON. Raises RequestRefused (500) when it cannot be made."""
-        found = await self._aside.get(*self._work(sha256))
+        found = await self._aside.get(tenant, *self._work(sha256))
         if found is not None:
             return found
         raise RequestRefused(

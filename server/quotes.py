@@ -15,7 +15,7 @@ from server.aside import Aside
 from server.engine.base import RequestRefused
 from server.errors import invalid
 
-WAITING = 8  # measurements take seconds each, one after another
+WAITING = 8  # of one tenant: measurements take seconds each, one after another
 
 
 class Quotes:
@@ -24,15 +24,16 @@ class Quotes:
     def __init__(self, settings: Settings, base: Base) -> None:
         self._home, self._base, self._aside = settings.home, base, Aside()
 
-    async def get(self, order: Order) -> Quote:
-        """Raises RequestRefused: 400 for what the job would fail of, 429 when too many wait, 500."""
+    async def get(self, tenant: str, order: Order) -> Quote:
+        """Raises RequestRefused: 400 for what the job would fail of, 429 when too many of the tenant's wait,
+        500."""
         path = order.path(self._home, self._base.weights_sha256)
         is_new = not self._aside.is_making(path) and not await run_in_threadpool(path.is_file)
-        if is_new and self._aside.busy >= WAITING:
-            said = f"{WAITING} quotes are being measured already; try again in some seconds."
+        if is_new and self._aside.waiting(tenant) >= WAITING:
+            said = f"{WAITING} of your quotes are being measured already; try again in some seconds."
             raise RequestRefused(429, said, type="requests", code="rate_limit_exceeded")
         found = await self._aside.get(
-            path, "training.quote", "--home", str(self._home), "--base", str(self._base.path),
+            tenant, path, "training.quote", "--home", str(self._home), "--base", str(self._base.path),
             "--slug", self._base.slug, "--order", order.model_dump_json(),
         )  # fmt: skip
         if found is None:

@@ -14,6 +14,7 @@ from records.dataset.messages import (
 )
 from records.dataset.reading import (
     MAX_LINE_BYTES,
+    MAX_MESSAGES,
     MIN_EXAMPLES,
     SHOWN_ERRORS,
     InvalidLine,
@@ -24,7 +25,7 @@ from records.dataset.reading import (
 )
 
 __all__ = [
-    "MAX_LINE_BYTES", "MIN_EXAMPLES", "SHOWN_ERRORS", "Assistant", "Completion", "Content", "Example",
-    "InvalidLine", "Line", "Message", "Pair", "Prompted", "Reader", "Signature", "TextPart", "Tool",
-    "ToolCall", "check", "parse", "parse_line",
+    "MAX_LINE_BYTES", "MAX_MESSAGES", "MIN_EXAMPLES", "SHOWN_ERRORS", "Assistant", "Completion", "Content",
+    "Example", "InvalidLine", "Line", "Message", "Pair", "Prompted", "Reader", "Signature", "TextPart",
+    "Tool", "ToolCall", "check", "parse", "parse_line",
 ]  # fmt: skip

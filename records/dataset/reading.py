@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from pydantic import ValidationError
 
 from records import strict_json
-from records.dataset.formats import CHAT, FORMATS, Format, Line, format_of
+from records.dataset.formats import CHAT, FORMATS, Example, Format, Line, Pair, format_of
 
 MIN_EXAMPLES = 10
 MAX_LINE_BYTES = 4 * 1024 * 1024
+MAX_MESSAGES = 2048  # of one conversation, as of a chat request
 SHOWN_ERRORS = 5
 SHOWN_KEYS = 8
 ROLES = ("system", "developer", "user", "assistant", "tool")  # pydantic puts them into the place of a fault
@@ -49,6 +50,13 @@ class Reader:
             meant: Line = found.model.model_validate(value).means()
         except ValidationError as error:
             raise InvalidLine(number, _first_problem(error)) from None
+        for one in (meant.preferred, meant.other) if isinstance(meant, Pair) else (meant,):
+            if isinstance(one, Example) and len(one.messages) > MAX_MESSAGES:
+                raise InvalidLine(
+                    number,
+                    f"a conversation of {len(one.messages):,} messages, and at most {MAX_MESSAGES:,} are "
+                    "taken; split the conversation.",
+                )
         return meant
 
 

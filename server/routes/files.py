@@ -38,7 +38,7 @@ async def create(request: Request, tenant: CurrentTenant, house: Here) -> JSONRe
             _keep, house, tenant, draft, form.filenames["file"], purpose, seconds, limiter=house.heavy
         )
     if purpose == "fine-tune":
-        house.reports.begin(row.sha256)
+        house.reports.begin(tenant, row.sha256)
     return JSONResponse(shapes.file(row))
 
 
@@ -83,7 +83,7 @@ async def report(file_id: str, tenant: CurrentTenant, house: Here) -> Response:
             "file_id",
             "invalid_purpose",
         )
-    return Response(await house.reports.get(row.sha256), media_type="application/json")
+    return Response(await house.reports.get(tenant, row.sha256), media_type="application/json")
 
 
 @router.delete("/files/{file_id}")

@@ -24,7 +24,7 @@ router = APIRouter()
 async def create(request: Request, tenant: CurrentTenant, house: Here) -> JSONResponse:
     asked = job_request.parse(await json_object(request))
     order, size = await run_in_threadpool(_order, house, tenant, asked)
-    quote = await house.quotes.get(order)
+    quote = await house.quotes.get(tenant, order)
     return JSONResponse(await run_in_threadpool(_offer, house, quote, size))
 
 

@@ -184,6 +184,9 @@ def test_a_first_line_that_is_wrong_still_tells_its_format() -> None:
         (line(USER, GOOD, tools=[{"x": float("nan")}]), "NaN"),
         (line(USER, GOOD).replace(b'"Hi"', b"9" * 5000), "too many digits"),
         (b"[" * 100_000, "nested deeper"),
+        (line(*[USER] * 2048, GOOD), "2,049 messages, and at most 2,048 are taken; split the conversation"),
+        (said(prompt=[USER] * 2048, completion=[GOOD]), "2,049 messages"),
+        (said(prompt=[USER] * 2047, chosen=[GOOD], rejected=[BAD, GOOD]), "2,049 messages"),
     ],
 )
 def test_each_fault_names_its_line_and_place(bad: bytes, said: str) -> None:
@@ -191,6 +194,10 @@ def test_each_fault_names_its_line_and_place(bad: bytes, said: str) -> None:
         parse_line(bad, 7)
     assert said in str(caught.value)
     assert caught.value.line == 7
+
+
+def test_as_many_messages_as_a_chat_request_may_have_are_taken() -> None:
+    assert parse_line(line(*[USER] * 2047, GOOD), 7)
 
 
 def test_a_byte_order_mark_is_taken_on_the_first_line_only() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from adapters.base import TINY
 from records.dataset import Example, InvalidLine, parse_line
+from training import mask
 from training.adapter import load_tokenizer
 from training.chat import Renderer
 from training.mask import Encoded, Sequence, encode
@@ -107,6 +108,46 @@ def test_a_long_example_is_cut_at_the_end(renderer: Renderer) -> None:
     assert cut.full_length == len(whole.ids)
 
 
+def renders(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of all that is rendered from now on."""
+    lengths, render = list[int](), renderer.render
+
+    def counted(*given: Any, **named: Any) -> str:
+        text = render(*given, **named)
+        lengths.append(len(text))
+        return text
+
+    monkeypatch.setattr(renderer, "render", counted)
+    return lengths
+
+
+def test_turns_behind_the_cut_are_not_rendered_one_by_one(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = [message for k in range(400) for message in (user(f"{k}?"), assistant(f"{k}."))]
+    lengths = renders(renderer, monkeypatch)
+    (cut,) = encoded(renderer, *turns, limit=200).sequences
+    (twice,) = encoded(renderer, *turns, *turns, limit=200).sequences
+    assert len(cut.ids) == 200
+    assert (twice.ids, twice.learnt) == (cut.ids, cut.learnt)
+    assert twice.full_length > 1.9 * cut.full_length
+    assert len(lengths) < 200
+    assert sum(length > 3 * 8 * 400 for length in lengths) <= 6, "the whole is seen for its last answer only"
+
+
+def test_a_conversation_that_would_be_rendered_without_end_is_refused_by_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mask, "MAX_RENDERED", 20_000)
+    renderer = with_template(THOUGHTS)  # each answer has a text of its own
+    turns = [message for k in range(60) for message in (user(f"{k}?"), assistant(f"{k}."))]
+    lengths = renders(renderer, monkeypatch)
+    with pytest.raises(InvalidLine, match=r"^Line 7: .*more than 20,000 characters.*split the conversation"):
+        encoded(renderer, *turns, limit=200)
+    assert sum(lengths[:-1]) <= 20_000
+    assert encoded(renderer, *turns[:10], limit=200).teaches
+
+
 def test_an_example_without_an_answer_left_teaches_nothing(renderer: Renderer) -> None:
     assert not encoded(renderer, user("Where? " * 200), assistant("Here."), limit=50).teaches
 
@@ -152,7 +193,12 @@ def test_a_template_that_stumbles_over_an_example_names_its_line(stumbles: str) 
         encoded(with_template(f"{{{{ {stumbles} }}}}"), user("1?"), assistant("A."))
 
 
+THINKING = with_template(THOUGHTS)
 WORDS = st.text(min_size=1, max_size=40).filter(lambda words: words.isprintable() and "<|" not in words)
+
+SHOWN = st.text(
+    st.characters(categories=("L", "N", "P", "S"), exclude_characters="<"), min_size=1, max_size=40
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -167,3 +213,15 @@ def test_any_conversation_is_learnt_answer_by_answer(
     for got, (_, answer) in zip(decoded, turns, strict=True):
         # A first token that reaches back into the prompt is the prompt's; else it is exact.
         assert got == answer + END or (answer + END).endswith(got)
+
+
+@settings(max_examples=60, deadline=None)
+@given(turns=st.lists(st.tuples(SHOWN, SHOWN), min_size=1, max_size=6), limit=st.integers(1, 150))
+def test_a_cut_keeps_the_beginning_of_what_there_is_without_it(
+    renderer: Renderer, turns: list[tuple[str, str]], limit: int
+) -> None:
+    messages = [message for ask, answer in turns for message in (user(ask), assistant(answer))]
+    for one in (renderer, THINKING):
+        whole, cut = (encoded(one, *messages, limit=most).sequences for most in (100_000, limit))
+        kept = [(full.ids[:limit], full.learnt[:limit], full.full_length) for full in whole]
+        assert [(each.ids, each.learnt, each.full_length) for each in cut] == kept

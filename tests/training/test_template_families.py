@@ -149,6 +149,18 @@ def test_a_cut_leaves_the_beginning_of_the_last_answer(family: str) -> None:
     assert [learnt(renderer(family, 0), sequence) for sequence in cut.sequences] == EXPECTED[family]["cut"]
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_any_cut_keeps_the_beginning_of_what_there_is_without_it(family: str) -> None:
+    turns = [message for k in range(4) for message in (user(f"{k}?"), assistant(f"No. {k} \U0001f642."))]
+    for merges in (0, 120):
+        whole = encoded(family, {"messages": turns}, merges=merges)
+        for limit in range(1, whole.longest + 2, 7):
+            cut = encoded(family, {"messages": turns}, limit=limit, merges=merges)
+            assert [(one.ids, one.learnt, one.full_length) for one in cut.sequences] == [
+                (one.ids[:limit], one.learnt[:limit], one.full_length) for one in whole.sequences
+            ]
+
+
 @pytest.mark.parametrize("family", [*WHOLE, *same])
 def test_the_model_reads_the_conversation_as_the_family_writes_it(family: str) -> None:
     last = encoded(family, CASES["turns"]).sequences[-1]

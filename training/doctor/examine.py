@@ -43,7 +43,8 @@ def examine(
     """The report of a training file, and of its overlap with a validation file. Raises OSError."""
 
     def look(example: Line, row: Row) -> Row:
-        return tokens.counted(example, replace(row, personal=personal.found_in(text_of(example))), renderer)
+        row = replace(row, personal=personal.found_in(text_of(example)))
+        return tokens.counted(example, row, renderer, limit)
 
     train = read(path, look, max_rows=max_rows)
     valid = read(validation, look, train.ceiling, max_rows) if validation else Material()

@@ -6,6 +6,7 @@ Orders, tickets and invoices have long numbers too: what stands behind such a wo
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -77,17 +78,18 @@ def _values(text: str) -> Iterator[tuple[str, str]]:
         for match in _MAIL.finditer(text):
             if not _PLACEHOLDER.search(match[0]):
                 yield "mail", match[0].casefold()
-    taken = list[tuple[int, int]]()
+    taken = list[tuple[int, int]]()  # in order, none reaching into another
     for kind, pattern, is_one in _NUMBERS:
         for match in pattern.finditer(text):
             start, end = match.span()
-            if any(start < past and first < end for first, past in taken):
+            place = bisect_left(taken, (end,))  # before it stand those that begin before this one's end
+            if place and taken[place - 1][1] > start:
                 continue
             if is_one(text, match):
                 yield kind, re.sub(r"\W", "", match[0])
             elif kind != "iban":
                 continue
-            taken.append((start, end))  # also what looks like an IBAN: its digits are nothing else
+            taken.insert(place, (start, end))  # also what looks like an IBAN: its digits are nothing else
 
 
 def _is_iban(_text: str, match: re.Match[str]) -> bool:

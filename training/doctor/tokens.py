@@ -14,14 +14,15 @@ from training.doctor.report import SHOWN_LINES, Finding, Severity, Spread, Token
 from training.doctor.row import Row
 from training.encode import encode
 
-UNCUT = 1 << 30
 
+def counted(example: Line, row: Row, renderer: Renderer, limit: int) -> Row:
+    """The row with its lengths: all its tokens, and those that are learnt of the `limit` that a job keeps.
 
-def counted(example: Line, row: Row, renderer: Renderer) -> Row:
-    """The row with its lengths. Raises InvalidLine for what the base's template cannot render."""
-    encoded = encode(example, row.line, renderer, UNCUT)
+    Raises InvalidLine for what the base's template cannot render."""
+    encoded = encode(example, row.line, renderer, limit)
+    tokens = sum(sequence.full_length for sequence in encoded.sequences)
     supervised = sum(sum(sequence.learnt) for sequence in encoded.sequences)
-    return replace(row, tokens=encoded.tokens, supervised=supervised, longest=encoded.longest)
+    return replace(row, tokens=tokens, supervised=supervised, longest=encoded.longest)
 
 
 def lengths(train: Sequence[Row], limit: int) -> Tokens:

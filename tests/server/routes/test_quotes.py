@@ -153,7 +153,7 @@ def test_a_measurement_that_crashes_is_a_500_and_is_made_anew(server: Running, t
     assert ask(server, training_file=file).status_code == 200
 
 
-def test_only_so_many_wait_for_a_measurement(
+def test_only_so_many_of_a_tenant_wait_for_a_measurement(
     server: Running, trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quotes, "WAITING", 1)
@@ -164,8 +164,17 @@ def test_only_so_many_wait_for_a_measurement(
     until(lambda: len(trial.orders) == 1)
     refused = ask(server, training_file=other, seed=7)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    answers: list[int] = []
+    body = {"model": "tiny", "training_file": server.upload("rival"), "seed": 7}
+    rival = threading.Thread(
+        target=lambda: answers.append(server.http("rival").post(QUOTE, json=body).status_code)
+    )
+    rival.start()
+    until(lambda: answers or server.house.quotes._aside.waiting("rival") == 1)
     trial.may_end.set()
     first.join()
+    rival.join()
+    assert answers == [200], "another tenant's limit is its own"
     assert ask(server, training_file=other, seed=7).status_code == 200
 
 

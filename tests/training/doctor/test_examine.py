@@ -114,6 +114,18 @@ def test_tokens_are_those_of_the_base_and_what_is_cut_is_named(doctor: Examine) 
     assert report.tokens.truncated_lines == lines(report, "truncated") == (61,)
 
 
+def test_of_a_row_that_is_cut_all_tokens_are_counted_and_those_learnt_that_a_job_keeps(
+    doctor: Examine,
+) -> None:
+    turns = [*chat("One?", "First.")["messages"], *chat("Two? " * 300, "Second.")["messages"]]
+    tokens = doctor([{"messages": turns}]).tokens
+    assert tokens is not None
+    assert tokens.per_example.max > 512
+    alone = doctor([chat("One?", "First.")]).tokens
+    assert alone is not None
+    assert tokens.supervised.max == alone.supervised.max
+
+
 def test_a_sample_of_a_large_file_keeps_the_shares_of_copies_and_contradictions(doctor: Examine) -> None:
     rows, validation = ailing("tickets")
     whole, part = doctor(rows, validation), doctor(rows, validation, max_rows=300)
