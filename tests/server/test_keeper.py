@@ -40,7 +40,7 @@ def test_a_dead_engine_is_started_again_with_what_it_held(server: Running) -> No
 
 
 def test_what_is_deleted_while_the_engine_is_down_does_not_come_back_with_it(serve: Stage) -> None:
-    server = serve(FakeEngine(start_seconds=0.5))
+    server = serve(FakeEngine(start_seconds=2))
     live, checkpoint = server.publish("luxe", seed=1), server.publish("luxe", seed=2, step=3)
     assert chats(server, checkpoint)
     server.engine.alive = False
