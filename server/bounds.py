@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from records import strict_json
+from records import dataset, strict_json
 from server.engine.base import RequestRefused
 from server.errors import invalid
 
 MAX_CHOICES = 128  # prompts x `n`; 128 is OpenAI's own limit of `n`
-MAX_MESSAGES = 2048
+MAX_MESSAGES = dataset.MAX_MESSAGES  # what can be taught can be asked
 MAX_SHAPE_BYTES = 64 * 1024  # one schema, grammar, regular expression or list of choices, as JSON text
 MAX_TOOLS_BYTES = 256 * 1024  # the parameters of all tools
 MAX_NUMBER = 2**31 - 1  # what the engine's arrays hold; it fails on more
