@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -115,22 +115,30 @@ def hold_out(examples: Sequence[Trainable], seed: int) -> tuple[list[Trainable],
     the same, those that are the same stay together; where most are the same, none is held out.
     """
     count = min(max(round(len(examples) * HELD_OUT_SHARE), HELD_OUT_MIN), HELD_OUT_MAX)
-    chosen: set[int] = set()
     for alike in (_question, _whole) if len(examples) >= ENOUGH_TO_HOLD_OUT else ():
-        groups = defaultdict[bytes, list[int]](list)
-        for index, example in enumerate(examples):
-            groups[alike(example)].append(index)
-        chosen = set()
-        for group in random.Random(f"{seed}/held-out").sample([*groups.values()], min(count, len(groups))):
-            if len(chosen) + len(group) <= count:
-                chosen |= set(group)
+        chosen = _drawn(examples, alike, count, seed)
         if len(chosen) >= count / 2:
             break
+    else:
         chosen = set()
     return (
         [example for index, example in enumerate(examples) if index not in chosen],
         [example for index, example in enumerate(examples) if index in chosen],
     )
+
+
+def _drawn(
+    examples: Sequence[Trainable], alike: Callable[[Trainable], bytes], count: int, seed: int
+) -> set[int]:
+    """Indices of at most `count` examples; those that are alike are drawn together or not at all."""
+    groups = defaultdict[bytes, list[int]](list)
+    for index, example in enumerate(examples):
+        groups[alike(example)].append(index)
+    chosen: set[int] = set()
+    for group in random.Random(f"{seed}/held-out").sample([*groups.values()], min(count, len(groups))):
+        if len(chosen) + len(group) <= count:
+            chosen |= set(group)
+    return chosen
 
 
 def _question(example: Trainable) -> bytes:

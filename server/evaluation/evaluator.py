@@ -81,8 +81,10 @@ class Evaluator:
             with suppress(Lost):  # a pause: the lease is ours still, and the try does not count
                 await run_in_threadpool(self._let_go, hold)
         except asyncio.CancelledError:
-            with suppress(Exception):
+            try:
                 self._let_go(hold)
+            except Exception:
+                log.exception("Evaluation %s is not given back; it is free when its lease ends", row.id)
             raise
         except Exception as error:
             expected = isinstance(error, EngineUnavailable | OSError)
