@@ -20,6 +20,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from adapters import base as bases
+
 START_SECONDS = 600
 ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -65,24 +67,36 @@ class Server:
 
 
 @contextmanager
-def chorus(folder: Path, flags: Sequence[str] = (), *, worker: bool = False) -> Iterator[Server]:
-    """`chorus serve --base tiny`, ready, with one tenant."""
+def chorus(
+    folder: Path,
+    flags: Sequence[str] = (),
+    *,
+    base: str | Path = "tiny",
+    worker: bool = False,
+    environment: dict[str, str] | None = None,
+) -> Iterator[Server]:
+    """`chorus serve --base ...`, ready, with one tenant; its home is `folder`/home."""
     home, port = folder / "home", free_port()
     create = [sys.executable, "-m", "cli.main", "tenants", "create", "bench", "--home", str(home)]
     key = subprocess.run(create, check=True, capture_output=True, text=True).stdout.strip()
-    command = [sys.executable, "-m", "cli.main", "serve", "--base", "tiny", "--home", str(home)]
+    command = [sys.executable, "-m", "cli.main", "serve", "--base", str(base), "--home", str(home)]
     command += ["--port", str(port), *([] if worker else ["--no-worker"]), "--", *flags]
-    with _running("chorus", command, port, "/readyz", folder, model="tiny", key=key) as server:
+    model = bases.resolve(str(base), home).slug
+    with _running(
+        "chorus", command, port, "/readyz", folder, model=model, key=key, environment=environment
+    ) as server:
         yield server
 
 
 @contextmanager
-def stock(folder: Path, flags: Sequence[str], environment: dict[str, str] | None = None) -> Iterator[Server]:
-    """vLLM's own API server with `flags`, ready."""
+def stock(
+    folder: Path, flags: Sequence[str], environment: dict[str, str] | None = None, *, model: str = "tiny"
+) -> Iterator[Server]:
+    """vLLM's own API server with `flags`, ready; `model` is its --served-model-name."""
     port = free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--port", str(port), *flags]
     with _running(
-        "vllm", command, port, "/health", folder, model="tiny", key="none", environment=environment
+        "vllm", command, port, "/health", folder, model=model, key="none", environment=environment
     ) as server:
         yield server
 

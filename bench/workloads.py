@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import shutil
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from adapters.base import TINY
+from bench.models import random_llama
 from examples.brands import BRANDS
 from records.dataset import Example
 from training.adapter import load_tokenizer
@@ -27,6 +26,14 @@ from training.mask import Encoded, Sequence, encode
 
 PROMPT, ANSWER = (20, 400), (20, 120)
 VOCABULARY = 32_000
+LARGE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 384,
+    "intermediate_size": 864,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 6,
+    "max_position_embeddings": 1024,
+}
 BATCH, SEED = 8, 1
 
 
@@ -88,22 +95,7 @@ def tiny(folder: Path, train: int, held_out: int) -> Workload:
 def large(folder: Path, train: int, held_out: int) -> Workload:
     """A random Llama of 25 million parameters, 8 layers of 384, half of them in a tied vocabulary of 32,000,
     on random ids: its loss shows agreement, not learning."""
-    torch.manual_seed(SEED)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=384,
-        intermediate_size=864,
-        num_hidden_layers=8,
-        num_attention_heads=6,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=2,
-        pad_token_id=0,
-    )
-    base = folder / "base"
-    shutil.copytree(TINY, base, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
-    LlamaForCausalLM(config).save_pretrained(base)
+    base = random_llama(folder / "base", SEED, dtype=torch.float32, **LARGE)
     source = random.Random(SEED)
 
     def example() -> Encoded:
