@@ -22,7 +22,7 @@ def random_adapter(
     base: Path = TINY,
     dtype: torch.dtype = torch.float32,
 ) -> Path:
-    """A folder with an adapter on all linear layers of `base`; its effect on greedy text is large and its own.
+    """A folder with an adapter on all linear layers of `base`; its effect on greedy text is large.
 
     Another `note` gives other bytes, so another version, with the same effect.
     """
