@@ -15,7 +15,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 # --no-deps everywhere: the lists are complete, and a resolver would add CUDA builds (see requirements/cpu.txt).
-$(VENV)/.installed: requirements/cpu.txt pyproject.toml
+$(VENV)/.installed: requirements/cpu.txt pyproject.toml server/engine/native/lora.c
 	@echo "Installing into $(VENV) (about two minutes) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
 		|| { echo "Chorus needs Python 3.11 or 3.12; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -25,6 +25,8 @@ $(VENV)/.installed: requirements/cpu.txt pyproject.toml
 	@$(PIP) --no-build-isolation --editable .
 	@$(PY) -c 'import torch' 2>/dev/null || { echo "The torch that pip found here is a CUDA build without its libraries. Set \
 	PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds (see PyTorch's installation page), then: make clean"; exit 1; }
+	@ls server/engine/_lora*.so >/dev/null 2>&1 || echo "No C compiler was found: LoRA on CPU falls back to \
+	torch, which is slower with several adapters (apt-get install gcc, then: touch pyproject.toml)."
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed requirements/dev.txt requirements/wandb.txt
@@ -59,4 +61,4 @@ tiny: $(VENV)/.installed ## Build the tiny base model again (up to 45 minutes on
 	@$(PY) -m training.tiny
 
 clean: ## Remove what was installed and built here
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) build dist *.egg-info server/engine/_lora*.so .mypy_cache .ruff_cache .pytest_cache

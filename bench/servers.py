@@ -90,13 +90,18 @@ def chorus(
 
 @contextmanager
 def stock(
-    folder: Path, flags: Sequence[str], environment: dict[str, str] | None = None, *, model: str = "tiny"
+    folder: Path,
+    flags: Sequence[str],
+    environment: dict[str, str] | None = None,
+    *,
+    model: str = "tiny",
+    name: str = "vllm",
 ) -> Iterator[Server]:
     """vLLM's own API server with `flags`, ready; `model` is its --served-model-name."""
     port = free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--port", str(port), *flags]
     with _running(
-        "vllm", command, port, "/health", folder, model=model, key="none", environment=environment
+        name, command, port, "/health", folder, model=model, key="none", environment=environment
     ) as server:
         yield server
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import (
@@ -78,6 +78,10 @@ class Settings(BaseSettings):
     )
     max_loras: int = Field(16, ge=1, description="Adapters that one engine step can mix (slots).")
     max_cpu_loras: int = Field(64, ge=1, description="Adapters kept in CPU memory.")
+    cpu_lora: Literal["native", "torch", "stock"] = Field(
+        "native",
+        description="Adapters' products on CPU: our kernel where it runs, torch's, or vLLM's (faulty).",
+    )
     engine_hang_seconds: float = Field(
         30.0, gt=0, description="An engine that answers nobody for this long is started again."
     )

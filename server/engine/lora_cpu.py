@@ -1,56 +1,40 @@
-"""LoRA products on CPU, one pair per adapter present in the step, in place of vLLM 0.32's per-token gather.
+"""LoRA products on CPU by groups of rows, in place of vLLM 0.32's per-token gather.
 
 The stock `PunicaWrapperCPU` indexes weights with -1 for a row without an adapter, which picks the *last*
 slot: a base-model request batched with adapters is answered with somebody else's. It also ends the engine
 when prompt log-probabilities are asked for. Both are gone here. Installed by server/engine/plugin.py.
 
-Shapes: x [tokens, in]; A of a slice [slots, 1, rank, in]; B of a slice [slots, 1, out, rank];
-y [tokens, out].
+Linear layers go through server/engine/lora_layers.py; what is left here are vLLM's other ways in. Shapes:
+x [tokens, in]; A of a slice [slots, 1, rank, in]; B of a slice [slots, 1, out, rank]; y [tokens, out].
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+import os
+from typing import Any
 
 import torch
+from vllm.lora.layers.base import BaseLayerWithLoRA
+from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-# The rows that one slot's adapter answers: a run as a slice (a view, no copy), else their indices.
-Rows: TypeAlias = slice | torch.Tensor
-Group: TypeAlias = tuple[int, Rows]
+from server.engine.lora_layers import Slots, slots_for, take_over
+from server.engine.lora_plan import Plan, Rows
+from server.engine.plugin import CPU_LORA
 
 
-def plan(indices: torch.Tensor) -> list[Group]:
-    """Group rows by slot; rows with a negative index (base model) are in no group.
-
-    `indices` is int64 [rows]. Done once per step: every layer of the model reuses it.
-    """
-    groups: list[Group] = []
-    for slot in torch.unique(indices).tolist():
-        if slot < 0:
-            continue
-        rows = (indices == slot).nonzero(as_tuple=True)[0]
-        first, last = int(rows[0]), int(rows[-1])
-        contiguous = last - first + 1 == rows.numel()
-        groups.append((slot, slice(first, last + 1) if contiguous else rows))
-    return groups
-
-
-def shrink(x: torch.Tensor, a: torch.Tensor, groups: Sequence[Group], y: torch.Tensor, scale: float) -> None:
+def shrink(x: torch.Tensor, a: torch.Tensor, plan: Plan, y: torch.Tensor, scale: float) -> None:
     """y[rows] += scale * x[rows] @ A[slot].T for each group; y is [tokens, rank], in any float dtype."""
-    for slot, rows in groups:
+    for slot, rows in plan.groups():
         _add(y, rows, (x[rows].to(a.dtype) @ _matrix(a, slot).t()) * scale)
 
 
-def expand(
-    x: torch.Tensor, b: torch.Tensor, groups: Sequence[Group], y: torch.Tensor, add: bool = True
-) -> None:
+def expand(x: torch.Tensor, b: torch.Tensor, plan: Plan, y: torch.Tensor, add: bool = True) -> None:
     """y[rows] += x[rows] @ B[slot].T for each group (or =, when `add` is false); x is [tokens, rank].
 
     y may be wider or narrower than B's output, as vLLM pads both; the common columns count.
     """
-    for slot, rows in groups:
+    for slot, rows in plan.groups():
         delta = x[rows].to(b.dtype) @ _matrix(b, slot).t()
         width = min(delta.shape[1], y.shape[1])
         if add:
@@ -74,17 +58,30 @@ def _add(y: torch.Tensor, rows: Rows, delta: torch.Tensor) -> None:
 class GroupedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is untyped to us
     """The same interface and results as `PunicaWrapperCPU`, with base-model rows left alone."""
 
-    def update_metadata(self, *args: Any, **kwargs: Any) -> None:
-        """Called once per step, before the layers."""
-        super().update_metadata(*args, **kwargs)
-        self._token_groups = plan(self.token_lora_indices)
-        self._sampler_groups = plan(self.sampler_indices)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._native = os.environ.get(CPU_LORA) != "torch"
+        self._layers: dict[int, Slots] = {}
+        BaseLayerWithLoRA.set_mapping = _set_mapping
 
-    def _groups(self, rows: int) -> list[Group]:
+    def adopt(self, layer: Any) -> None:
+        """Called when vLLM ties `layer` to this wrapper: its adapters lie in our slots from here on."""
+        slots = slots_for(layer, native=self._native)
+        take_over(layer, slots)
+        self._layers[id(layer.lora_a_stacked)] = slots  # vLLM names a layer by its tensors
+
+    def update_metadata(self, *args: Any, **kwargs: Any) -> None:
+        """Called once per step whose mix of adapters is another than the last one's, before the layers."""
+        super().update_metadata(*args, **kwargs)
+        self._rows = int(self.indices_len[0])
+        self._tokens = Plan(self.token_lora_indices)
+        self._sampled = Plan(self.sampler_indices)
+
+    def _plan(self, rows: int) -> Plan:
         """The plan for this step's tokens; made anew for a warm-up pass over another number of rows."""
-        if rows == self.token_lora_indices.numel():
-            return self._token_groups
-        return plan(self._token_lora_indices[:rows])
+        if rows == self._rows:
+            return self._tokens
+        return Plan(self._token_lora_indices[:rows])
 
     def add_shrink(
         self,
@@ -95,9 +92,9 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is u
         **_: Any,
     ) -> None:
         x = x.view(-1, x.shape[-1])
-        groups = self._groups(x.shape[0])
+        plan = self._plan(x.shape[0])
         for piece, a in zip(y, lora_a_stacked, strict=True):
-            shrink(x, a, groups, piece.view(-1, piece.shape[-1]), scale)
+            shrink(x, a, plan, piece.view(-1, piece.shape[-1]), scale)
 
     def add_expand(
         self,
@@ -110,9 +107,9 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is u
         **_: Any,
     ) -> None:
         y = y.view(-1, y.shape[-1])
-        groups = self._groups(y.shape[0])
+        plan = self._plan(y.shape[0])
         for piece, b, width in zip(x, lora_b_stacked, output_slices, strict=True):
-            expand(piece, b, groups, y[:, offset_start : offset_start + width], add_inputs)
+            expand(piece, b, plan, y[:, offset_start : offset_start + width], add_inputs)
             offset_start += width
 
     def add_lora_linear(
@@ -127,13 +124,19 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is u
         buffer: tuple[torch.Tensor, ...] | None = None,
         **_: Any,
     ) -> None:
-        y, x = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
-        for slot, rows in self._groups(x.shape[0]):
-            mine, offset = x[rows], 0
-            for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
-                delta = ((mine @ _matrix(a, slot).t()) * scale) @ _matrix(b, slot).t()
-                _add(y[:, offset : offset + width], rows, delta)
-                offset += width
+        y, x = y.flatten(0, -2), x.flatten(0, -2)
+        plan, slots = self._plan(x.shape[0]), self._layers.get(id(lora_a_stacked))
+        if not len(plan):
+            return
+        if slots is not None:
+            slots.add(y, x, plan, scale)
+            return
+        offset = 0
+        for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
+            low = torch.zeros(x.shape[0], a.shape[-2], dtype=a.dtype)
+            shrink(x, a, plan, low, scale)
+            expand(low, b, plan, y[:, offset : offset + width])
+            offset += width
 
     def add_lora_embedding(
         self,
@@ -143,7 +146,7 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is u
         add_inputs: bool = True,
         **_: Any,
     ) -> None:
-        expand(x, lora_b_stacked, self._groups(y.shape[0]), y, add_inputs)
+        expand(x, lora_b_stacked, self._plan(y.shape[0]), y, add_inputs)
 
     def add_lora_logits(
         self,
@@ -160,5 +163,12 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is u
         if x.shape[0] != self.sampler_indices.numel():
             return
         low = torch.zeros((x.shape[0], lora_b_stacked.shape[-1]), dtype=torch.float32, device=x.device)
-        shrink(x, lora_a_stacked, self._sampler_groups, low, scale)
-        expand(low, lora_b_stacked, self._sampler_groups, y)
+        shrink(x, lora_a_stacked, self._sampled, low, scale)
+        expand(low, lora_b_stacked, self._sampled, y)
+
+
+def _set_mapping(layer: Any, punica_wrapper: Any) -> None:
+    """In place of `BaseLayerWithLoRA.set_mapping`, the one call by which vLLM ties a layer to its wrapper."""
+    layer.punica_wrapper = punica_wrapper
+    if isinstance(layer, BaseLinearLayerWithLoRA) and not layer.lora_config.fully_sharded_loras:
+        punica_wrapper.adopt(layer)

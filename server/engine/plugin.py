@@ -7,8 +7,11 @@ how the benches run vLLM as it comes.
 from __future__ import annotations
 
 import multiprocessing
+import os
 
 from records.processes import die_with
+
+CPU_LORA = "CHORUS_CPU_LORA"  # the setting of that name, which server/engine/vllm.py hands on
 
 
 def install() -> None:
@@ -23,7 +26,7 @@ def install() -> None:
 def _mend_cpu_lora() -> None:
     from vllm.platforms import current_platform
 
-    if current_platform.is_cpu():
+    if current_platform.is_cpu() and os.environ.get(CPU_LORA) != "stock":
         # Only a name: the class itself imports torch and vLLM layers, too early here.
         type(current_platform).get_punica_wrapper = classmethod(
             lambda _cls: "server.engine.lora_cpu.GroupedPunicaWrapper"

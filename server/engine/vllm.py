@@ -24,6 +24,7 @@ from records.settings import Settings
 from server.engine import flags as engine_flags
 from server.engine import vllm_wire as wire
 from server.engine.base import AdapterRefused, EngineUnavailable, Kind, Version
+from server.engine.plugin import CPU_LORA
 from server.engine.processes import end, engine_processes
 
 STOP_SECONDS = 3
@@ -39,7 +40,7 @@ class VllmEngine:
     def __init__(self, settings: Settings, base: Base, flags: Sequence[str] = ()) -> None:
         engine_flags.check(flags)
         self._flags = [*_flags(settings, base), *flags]
-        self._small = base.path == TINY
+        self._small, self._cpu_lora = base.path == TINY, settings.cpu_lora
         self._client: Any = None
         self._handlers: Any = None
         self._requests: dict[str, Any] = {}
@@ -52,6 +53,7 @@ class VllmEngine:
     async def start(self) -> None:
         """Takes 20 to 60 s. Raises EngineUnavailable with vLLM's reason when it cannot start."""
         _set_defaults(self._small)
+        os.environ[CPU_LORA] = self._cpu_lora  # the plugin reads it in the engine's processes
         loop = asyncio.get_running_loop()
         self._launching = loop.run_in_executor(self._starter, _launch, self._flags)
         try:

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.engine.lora_cpu import GroupedPunicaWrapper, plan
+from server.engine.lora_cpu import GroupedPunicaWrapper
+from server.engine.lora_plan import Plan
 
 
 def wrapper_for(indices: list[int], sampler: list[int], slots: int) -> GroupedPunicaWrapper:
@@ -129,7 +130,7 @@ def test_logits_of_sampled_rows_get_their_adapter_and_a_prompts_rows_do_no_harm(
 
 
 def test_a_run_of_rows_is_planned_as_a_view_and_scattered_rows_by_index() -> None:
-    groups = dict(plan(torch.tensor([2, 2, -1, 0, 1, 0])))
+    groups = dict(Plan(torch.tensor([2, 2, -1, 0, 1, 0])).groups())
     assert groups[2] == slice(0, 2)
     assert groups[1] == slice(4, 5)
     assert torch.equal(groups[0], torch.tensor([3, 5]))

@@ -1,0 +1,99 @@
+"""LoRA products on CPUs that multiply in bf16: one call of native code (native/lora.c) per layer and step.
+
+Weights lie packed as the kernel reads them, with the ranks that an adapter has. Torch's own operators need a
+product pair per adapter, or products over all slots with most of them masked away, and copies between them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from server.engine.lora_plan import Plan
+
+LANES = 16  # ranks, or outputs, that the kernel takes at once
+
+
+@cache
+def library() -> Any:
+    """The compiled kernel; None where it was not built (no C compiler at the install) or cannot run here."""
+    found = next(iter(sorted(Path(__file__).parent.glob("_lora*.so"))), None)
+    if found is None:
+        return None
+    loaded = ctypes.CDLL(str(found))
+    if not loaded.chorus_lora_usable():
+        return None
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    loaded.chorus_lora_add.argtypes = [
+        pointer, pointer, pointer, number, pointer, number, pointer, number, ctypes.c_double, ctypes.c_int,
+    ]  # fmt: skip
+    loaded.chorus_lora_add.restype = None
+    return loaded
+
+
+def fits(inputs: int, outputs: Sequence[int], dtype: torch.dtype) -> bool:
+    """Whether the kernel can take a layer: `outputs` are those of its slices."""
+    even = inputs % 2 == 0 and all(width % LANES == 0 for width in outputs)
+    return even and dtype == torch.bfloat16 and library() is not None
+
+
+def pack(weight: torch.Tensor) -> torch.Tensor:
+    """bf16 [16 n, 2 m] -> [n, m, 16, 2]: 16 lanes of two consecutive numbers, as vdpbf16ps takes them."""
+    lanes, depth = weight.shape
+    return weight.view(lanes // LANES, LANES, depth // 2, 2).transpose(1, 2).contiguous()
+
+
+class NativeSlots:
+    """The packed weights of one layer's slots. `outputs` are the widths of its slices."""
+
+    def __init__(self, slots: int, inputs: int, outputs: Sequence[int]) -> None:
+        self._offsets = np.concatenate([[0], np.cumsum(outputs)]).astype(np.int64)
+        self._table = np.zeros((slots, len(outputs), 3), np.int64)  # blocks, address of A, address of B
+        self._kept: dict[int, list[torch.Tensor]] = {}
+        self._layer = np.array(
+            [inputs, len(outputs), self._offsets.ctypes.data, self._table.ctypes.data], np.int64
+        )
+        self._layer_at = self._layer.ctypes.data
+        self._widest = 0  # low-rank numbers of a row, of the adapter that has most
+
+    def set(self, slot: int, weights: Sequence[tuple[torch.Tensor, torch.Tensor] | None]) -> None:
+        """A [rank, inputs] and B [outputs, rank] of each slice, in bf16; they are copied."""
+        self.reset(slot)
+        kept: list[torch.Tensor] = []
+        for part, pair in enumerate(weights):
+            if pair is None:
+                continue
+            blocks = -(-pair[0].shape[0] // LANES)
+            spare = blocks * LANES - pair[0].shape[0]
+            a = pack(torch.nn.functional.pad(pair[0], (0, 0, 0, spare)))
+            b = pack(torch.nn.functional.pad(pair[1], (0, spare)))
+            self._table[slot, part] = blocks, a.data_ptr(), b.data_ptr()
+            kept += [a, b]
+        self._kept[slot] = kept
+        self._widest = max(self._widest, int(self._table[slot, :, 0].sum()) * LANES)
+
+    def reset(self, slot: int) -> None:
+        """The slot's rows stay as the base has them."""
+        self._table[slot] = 0
+        self._kept.pop(slot, None)
+
+    def add(self, y: torch.Tensor, x: torch.Tensor, plan: Plan, scale: float) -> None:
+        """y[row] += scale * (x[row] @ A.T) @ B.T with the slices of its slot."""
+        if y.dtype != torch.bfloat16 or y.stride(1) != 1:  # a base in other numbers than its adapters
+            delta = torch.zeros_like(y, dtype=torch.bfloat16, memory_format=torch.contiguous_format)
+            self.add(delta, x, plan, scale)
+            y.add_(delta)
+            return
+        x = x.to(torch.bfloat16)
+        x = x if x.stride(1) == 1 else x.contiguous()
+        low = plan.scratch(self._widest)
+        library().chorus_lora_add(
+            plan.address, self._layer_at, y.data_ptr(), y.stride(0), x.data_ptr(), x.stride(0),
+            low.data_ptr(), self._widest, scale, torch.get_num_threads(),
+        )  # fmt: skip
