@@ -33,7 +33,8 @@ def library() -> Any:
     loaded.chorus_lora_add.argtypes = [
         pointer, pointer, pointer, number, pointer, number, pointer, number, ctypes.c_double, ctypes.c_int,
     ]  # fmt: skip
-    loaded.chorus_lora_add.restype = None
+    loaded.chorus_lora_pack.argtypes = [pointer, pointer, *[number] * 5]
+    loaded.chorus_lora_add.restype = loaded.chorus_lora_pack.restype = None
     return loaded
 
 
@@ -43,10 +44,13 @@ def fits(inputs: int, outputs: Sequence[int], dtype: torch.dtype) -> bool:
     return even and dtype == torch.bfloat16 and library() is not None
 
 
-def pack(weight: torch.Tensor) -> torch.Tensor:
-    """bf16 [16 n, 2 m] -> [n, m, 16, 2]: 16 lanes of two consecutive numbers, as vdpbf16ps takes them."""
-    lanes, depth = weight.shape
-    return weight.view(lanes // LANES, LANES, depth // 2, 2).transpose(1, 2).contiguous()
+def pack(to: torch.Tensor, weight: torch.Tensor) -> None:
+    """bf16 [lanes, depth] into `to` [blocks, pairs, 16, 2]: 16 lanes of two consecutive numbers each, as
+    vdpbf16ps takes them; zeros where `weight` ends."""
+    weight = weight if weight.stride(1) == 1 else weight.contiguous()
+    library().chorus_lora_pack(
+        to.data_ptr(), weight.data_ptr(), *weight.shape, weight.stride(0), to.shape[0], to.shape[1]
+    )
 
 
 class NativeSlots:
@@ -55,7 +59,7 @@ class NativeSlots:
     def __init__(self, slots: int, inputs: int, outputs: Sequence[int]) -> None:
         self._offsets = np.concatenate([[0], np.cumsum(outputs)]).astype(np.int64)
         self._table = np.zeros((slots, len(outputs), 3), np.int64)  # blocks, address of A, address of B
-        self._kept: dict[int, list[torch.Tensor]] = {}
+        self._kept: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
         self._layer = np.array(
             [inputs, len(outputs), self._offsets.ctypes.data, self._table.ctypes.data], np.int64
         )
@@ -65,23 +69,31 @@ class NativeSlots:
     def set(self, slot: int, weights: Sequence[tuple[torch.Tensor, torch.Tensor] | None]) -> None:
         """A [rank, inputs] and B [outputs, rank] of each slice, in bf16; they are copied."""
         self.reset(slot)
-        kept: list[torch.Tensor] = []
         for part, pair in enumerate(weights):
             if pair is None:
                 continue
             blocks = -(-pair[0].shape[0] // LANES)
-            spare = blocks * LANES - pair[0].shape[0]
-            a = pack(torch.nn.functional.pad(pair[0], (0, 0, 0, spare)))
-            b = pack(torch.nn.functional.pad(pair[1], (0, spare)))
+            a, b = self._room(slot, part, blocks)
+            pack(a, pair[0])
+            pack(b, pair[1])
             self._table[slot, part] = blocks, a.data_ptr(), b.data_ptr()
-            kept += [a, b]
-        self._kept[slot] = kept
         self._widest = max(self._widest, int(self._table[slot, :, 0].sum()) * LANES)
+
+    def _room(self, slot: int, part: int, blocks: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where A and B lie: what the last adapter of the slot had, if that fits. Fresh memory is slow."""
+        known = self._kept.get((slot, part))
+        if known is None or known[0].shape[0] != blocks:
+            wide = self._offsets[part + 1] - self._offsets[part]
+            known = (
+                torch.empty(blocks, self._layer[0] // 2, LANES, 2, dtype=torch.bfloat16),
+                torch.empty(wide // LANES, blocks * LANES // 2, LANES, 2, dtype=torch.bfloat16),
+            )
+            self._kept[slot, part] = known
+        return known
 
     def reset(self, slot: int) -> None:
         """The slot's rows stay as the base has them."""
         self._table[slot] = 0
-        self._kept.pop(slot, None)
 
     def add(self, y: torch.Tensor, x: torch.Tensor, plan: Plan, scale: float) -> None:
         """y[row] += scale * (x[row] @ A.T) @ B.T with the slices of its slot."""
