@@ -25,6 +25,7 @@ from server.engine import flags as engine_flags
 from server.engine import vllm_wire as wire
 from server.engine.base import AdapterRefused, EngineUnavailable, Kind, Version
 from server.engine.processes import end, engine_processes
+from server.engine.vllm_metrics import forget_names
 
 STOP_SECONDS = 3
 COMPACT_JSON = {"backend": "xgrammar", "disable_any_whitespace": True}
@@ -197,6 +198,7 @@ def _launch(flags: list[str]) -> tuple[Any, Any]:
         aggregate_engine_logging=engine.aggregate_engine_logging,
         disable_log_stats=engine.disable_log_stats,
     )
+    forget_names(client)
     return client, arguments
 
 
