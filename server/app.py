@@ -51,10 +51,8 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
     metrics = Metrics()
     metrics.registry.register(JobCollector(database))
     names = Names(database, base)
-    engine = Admitted(engine, Places(settings.max_loras, Waits(metrics, "slot")))
-    # Two at least: an evaluation holds a version while a model that grades its answers is asked.
-    capacity = max(2, settings.max_loras, settings.max_cpu_loras)
-    catalog = Catalog(names, settings.home, engine, metrics, capacity)
+    engine = Admitted(engine, Places(settings.slots, Waits(metrics, "slot")))
+    catalog = Catalog(names, settings.home, engine, metrics, settings.kept)
     prover = Prover(Echo(engine), catalog, database, metrics)
     blobs, salts = Blobs(settings.home), Salts()
     keeper = Keeper(engine, catalog, prover, database, metrics, settings.engine_hang_seconds)

@@ -20,6 +20,7 @@ from typing import Any
 
 from adapters.base import TINY, Base
 from adapters.modules import SERVED_LINEARS
+from adapters.planned import KV_CACHE, kv_cache_gib
 from records.settings import Settings
 from server.engine import flags as engine_flags
 from server.engine import vllm_wire as wire
@@ -40,7 +41,7 @@ class VllmEngine:
     def __init__(self, settings: Settings, base: Base, flags: Sequence[str] = ()) -> None:
         engine_flags.check(flags)
         self._flags = [*_flags(settings, base), *flags]
-        self._small = base.path == TINY
+        self._kv_cache_gib = kv_cache_gib(base)
         self._client: Any = None
         self._handlers: Any = None
         self._requests: dict[str, Any] = {}
@@ -52,7 +53,7 @@ class VllmEngine:
 
     async def start(self) -> None:
         """Takes 20 to 60 s. Raises EngineUnavailable with vLLM's reason when it cannot start."""
-        _set_defaults(self._small)
+        _set_defaults(self._kv_cache_gib)
         loop = asyncio.get_running_loop()
         self._launching = loop.run_in_executor(self._starter, _launch, self._flags)
         try:
@@ -150,9 +151,10 @@ class VllmEngine:
 def _flags(settings: Settings, base: Base) -> list[str]:
     flags = [
         *("--model", str(base.path), "--served-model-name", base.slug),
-        *("--enable-lora", "--max-lora-rank", str(settings.max_lora_rank)),
-        *("--max-loras", str(settings.max_loras)),
-        *("--max-cpu-loras", str(max(settings.max_loras, settings.max_cpu_loras))),
+        *("--enable-lora", "--max-lora-rank", str(settings.largest_rank)),
+        *("--max-loras", str(settings.slots)),
+        # Room for those that are on their way in while others leave: past this vLLM drops one by itself.
+        *("--max-cpu-loras", str(settings.kept + settings.slots)),
         *("--lora-target-modules", *SERVED_LINEARS),
         # A model that is shown tools calls them, whatever `tool_choice` says; and "none" has no parser.
         "--exclude-tools-when-tool-choice-none",
@@ -164,7 +166,7 @@ def _flags(settings: Settings, base: Base) -> list[str]:
     return flags
 
 
-def _set_defaults(small: bool) -> None:
+def _set_defaults(kv_cache_gib: int) -> None:
     """vLLM's own variables, where its defaults do not suit a server; what the user has set stays."""
     # The base is on disk by now, and adapters are absolute paths: the engine has no reason to call out.
     for name in ("HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK"):
@@ -174,7 +176,7 @@ def _set_defaults(small: bool) -> None:
         # request for them would end the engine, with one it would stall all streams.
         os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
     # GiB, on CPU. Unset, vLLM asks for 92% of the machine's memory and fails when others use some of it.
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1" if small else "4")
+    os.environ.setdefault(KV_CACHE, str(kv_cache_gib))
 
 
 def _launch(flags: list[str]) -> tuple[Any, Any]:
