@@ -84,10 +84,10 @@ class Client:
             await asyncio.gather(*(one_after_another() for _ in range(STREAMS)))
             return Round(done, time.perf_counter() - began)
 
-    def memory_mb(self) -> float:
-        """Of the server and its engine, what they share counted once."""
+    def memory_mb(self) -> list[float]:
+        """Of the server and of each process of its engine; what they share counts once."""
         tree = [self.server.process, *self.server.process.children(recursive=True)]
-        return float(sum(process.memory_full_info().pss for process in tree)) / 1e6
+        return [float(process.memory_full_info().pss) / 1e6 for process in tree]
 
 
 def compare(client: Client, cases: list[Case], rounds: int, requests: int) -> None:
@@ -102,12 +102,14 @@ def compare(client: Client, cases: list[Case], rounds: int, requests: int) -> No
 
 def growth(client: Client, brands: int, rounds: int, requests: int) -> tuple[float, float]:
     """(MB that the processes hold, MB gained per 1,000 requests); everything was asked for once before."""
-    held = [client.memory_mb()]
+    held = list[float]()
     for turn in range(rounds):
         names = drawn(brands, LAWS[MAIN], 100 + turn)
         asyncio.run(client.round(names, requests, 100 + turn, tokens=4))
-        held.append(client.memory_mb())
-    per_round = statistics.linear_regression(range(len(held) - 1), held[1:]).slope if rounds > 1 else 0.0
+        each = client.memory_mb()
+        held.append(sum(each))
+        print(f"memory, MB: {' + '.join(f'{one:.0f}' for one in each)} = {held[-1]:.0f}", flush=True)
+    per_round = statistics.linear_regression(range(rounds), held).slope
     return held[-1], per_round * 1000 / requests
 
 
@@ -115,11 +117,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="100 brands, one law, short rounds")
     parser.add_argument("--brands", type=int, help="registered brands (default 1000, quick 100)")
-    parser.add_argument("--rounds", type=int, help="rounds of the main case (default 5, quick 2)")
+    parser.add_argument("--rounds", type=int, help="rounds of the main case (default 3, quick 2)")
     parser.add_argument("--cases", choices=("all", "main"), default="all", help="the table, or its main row")
     options = parser.parse_args()
     brands = options.brands or (100 if options.quick else 1000)
-    rounds, requests = options.rounds or (2 if options.quick else 5), 32 if options.quick else 96
+    rounds, requests = options.rounds or (2 if options.quick else 3), 32 if options.quick else 64
     main_case, others = Case(brands, MAIN), []
     if not options.quick and options.cases == "all":
         counts = [FEW, *(count for count in (64, 256) if count < brands), brands]

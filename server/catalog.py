@@ -28,6 +28,9 @@ from server.metrics import Metrics, Waits
 from server.names import Names
 from server.places import Places
 
+AHEAD = (
+    64  # most that is loaded before anybody asks: of a thousand brands the others come when they are wanted
+)
 REFUSED_SECONDS = 5.0  # a version that the engine refused is not tried again sooner
 
 log = logging.getLogger("chorus.server")
@@ -124,6 +127,11 @@ class Catalog:
             resident.doomed = True
             if not resident.pins:
                 self._leave(resident)
+
+    @property
+    def ahead(self) -> int:
+        """How many versions may be loaded before they are asked for."""
+        return min(self.capacity, AHEAD)
 
     def held(self) -> list[str]:
         """Names of the versions in the engine, or on their way."""
