@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pydantic import ValidationError
 from sqlalchemy import or_, select
@@ -12,6 +13,16 @@ from adapters import rollout
 from adapters.base import Base
 from adapters.manifest import Manifest
 from records.models import Rollout, Version
+
+
+class Listed(NamedTuple):
+    """What a list of models needs of a version."""
+
+    name: str
+    brand: str
+    step: int | None
+    refuted: str | None
+    created_at: int
 
 
 def fits(row: Version, base: Base) -> bool:
@@ -66,10 +77,21 @@ def usable(session: Session, tenant: str, name: str | None, base: Base) -> Versi
     return found if found is not None and found.refuted is None and fits(found, base) else None
 
 
-def versions_of(session: Session, tenant: str) -> Sequence[Version]:
-    """All of a tenant's versions, oldest first."""
-    mine = select(Version).where(Version.tenant == tenant, Version.deleted_at.is_(None))
-    return session.scalars(mine.order_by(Version.seq)).all()
+def versions_of(session: Session, tenant: str, base: Base) -> Sequence[Listed]:
+    """All of a tenant's versions that were made for this very base, oldest first.
+
+    One query, and no manifest is read here: of 3,000 versions that took 80 ms more.
+    """
+    manifest = Version.manifest
+    made_for = (
+        manifest["base_config_sha256"].as_string() == base.config_sha256,
+        manifest["base_weights_sha256"].as_string() == base.weights_sha256,
+        manifest["template_sha256"].as_string() == base.template_sha256,
+        manifest["format"].as_integer() == Manifest.model_fields["format"].default,
+    )
+    columns = Version.name, Version.brand, Version.step, Version.refuted, Version.created_at
+    mine = select(*columns).where(Version.tenant == tenant, Version.deleted_at.is_(None), *made_for)
+    return [Listed(*row) for row in session.execute(mine.order_by(Version.seq))]
 
 
 def not_deleted(session: Session, names: Sequence[str]) -> Sequence[str]:

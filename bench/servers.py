@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +74,14 @@ def chorus(
     base: str | Path = "tiny",
     worker: bool = False,
     environment: dict[str, str] | None = None,
+    prepare: Callable[[Path], None] = lambda _: None,
 ) -> Iterator[Server]:
-    """`chorus serve --base ...`, ready, with one tenant; its home is `folder`/home."""
+    """`chorus serve --base ...`, ready, with one tenant, `bench`; its home is `folder`/home, into which
+    `prepare` may put things before the start."""
     home, port = folder / "home", free_port()
     create = [sys.executable, "-m", "cli.main", "tenants", "create", "bench", "--home", str(home)]
     key = subprocess.run(create, check=True, capture_output=True, text=True).stdout.strip()
+    prepare(home)
     command = [sys.executable, "-m", "cli.main", "serve", "--base", str(base), "--home", str(home)]
     command += ["--port", str(port), *([] if worker else ["--no-worker"]), "--", *flags]
     model = bases.resolve(str(base), home).slug

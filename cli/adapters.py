@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapters import base as bases
-from adapters import imported, resolve
+from adapters import imported, planned, resolve
 from adapters.check import Admitted, admit
 from adapters.eligible import RolloutRefused
 from adapters.imported import Imported, NotImported
@@ -43,10 +43,11 @@ def check(
     """Say whether the adapter may reach the engine; exit 1 and `code: what to do` when not."""
     settings = options.read(base=base, home=home)
     model = _resolve(settings)
+    settings = planned.with_rank(settings, model, options.open_database(settings))
     name = folder.absolute().name
     address = name if re.fullmatch(r"[0-9a-f]{64}", name) else None  # a version's folder says what is in it
     try:
-        found = admit(folder, model, max_rank=settings.max_lora_rank, expected_sha256=address)
+        found = admit(folder, model, max_rank=settings.largest_rank, expected_sha256=address)
     except Refused as refused:
         raise _refused(refused, as_json, admitted=False) from None
     if as_json:
@@ -74,10 +75,11 @@ def take_in(
     settings = options.read(base=base, home=home)
     model = _resolve(settings)
     database = options.open_database(settings)
+    settings = planned.with_rank(settings, model, database)
     try:
         done = imported.take_in(
             database, settings.home, folder, model,
-            tenant=tenant, brand=brand, max_rank=settings.max_lora_rank, promote=promote, by=By("cli"),
+            tenant=tenant, brand=brand, max_rank=settings.largest_rank, promote=promote, by=By("cli"),
         )  # fmt: skip
     except Refused as refused:
         raise _refused(refused, as_json, imported=False) from None

@@ -16,6 +16,7 @@ from cli.data import data
 from cli.job_report import report
 from cli.jobs import jobs
 from cli.options import Base, Home, Host, Port
+from cli.plan import plan
 from cli.tenants import tenants
 from cli.train import train
 from records.disk import is_full
@@ -32,6 +33,7 @@ app.add_typer(data, name="data", help="Check training data, and split it.")
 jobs.command("report")(report)
 app.add_typer(jobs, name="jobs", help="Fine-tuning jobs: list, follow, pause, resume, cancel, report.")
 app.add_typer(tenants, name="tenants", help="Tenants and their API keys.")
+app.command()(plan)
 app.command()(train)
 
 

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 import uvicorn
 
 from adapters import base as bases
-from cli import options
+from adapters import planned
+from cli import options, plan
 from records.settings import Settings
 from server.app import create_app
-from server.engine.flags import FlagRefused
+from server.engine.flags import FlagRefused, limits
 from server.engine.vllm import VllmEngine
 
 WORKER_BACKOFF_SECONDS = (1, 2, 5, 15, 30)
@@ -91,9 +92,12 @@ def run(settings: Settings, *, worker: bool, flags: Sequence[str]) -> int:
     except bases.BaseNotFound as error:
         raise options.stop(str(error)) from None
     try:
+        given, flags = limits(flags)
+        settings, chosen = planned.settle(settings.model_copy(update=given), base, database)
         engine = VllmEngine(settings, base, flags)
     except FlagRefused as error:
         raise options.stop(str(error)) from None
+    options.errors.print(f"chorus: {plan.line(chosen)}")
     config = uvicorn.Config(
         create_app(settings, engine, database, base),
         host=settings.host,

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from adapters import base as bases
+from adapters import planned
 from cli import jobs_shown, options
 from cli.options import Base, Home
 from cli.quote_shown import table
@@ -112,7 +113,7 @@ def _office(settings: Settings) -> Office:
 
     database = options.open_database(settings)
     base = bases.resolve(settings.base, settings.home)
-    return Office(settings, database, base, Names(database, base))
+    return Office(planned.with_rank(settings, base, database), database, base, Names(database, base))
 
 
 def _create(office: Office, tenant: str, body: dict[str, Any], given: dict[str, Path]) -> str:

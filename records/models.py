@@ -149,7 +149,10 @@ class Version(Row):
     refuted: Mapped[str | None]
     held_back: Mapped[str | None]
 
-    __table_args__ = (Index("ix_versions_brand", "tenant", "brand"),)
+    __table_args__ = (
+        Index("ix_versions_brand", "tenant", "brand"),
+        Index("ix_versions_deleted", "deleted_at"),  # counted four times a second by each server
+    )
 
 
 class Rollout(Row):

@@ -38,6 +38,10 @@ class Order(_Strict):
     gradient_checkpointing: bool | None
     training_4bit: bool
 
+    @property
+    def largest_rank(self) -> int:
+        return self.max_lora_rank
+
     def path(self, home: Path, base_sha256: str) -> Path:
         """Where its measurement lies: beside the file's data report, so that it goes with the file."""
         text = f"{FORMAT} {base_sha256} {self.model_dump_json()}"

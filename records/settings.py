@@ -27,6 +27,8 @@ from records import dialects
 PREFIX = "CHORUS_"
 TOML = Path("chorus.toml")
 SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM's own list
+# Where neither a setting nor a plan (adapters/plan.py) says otherwise; no plan serves a smaller rank.
+LEAST_RANK, LEAST_SLOTS, LEAST_KEPT = 32, 16, 64
 
 
 def _served(rank: int) -> int:
@@ -73,11 +75,15 @@ class Settings(BaseSettings):
         8000, ge=0, le=65535, description="Port that the server listens on; 0 picks a free one."
     )
     admin_key: SecretStr | None = Field(None, description="Opens /admin/v1 and /metrics when set.")
-    max_lora_rank: Annotated[int, AfterValidator(_served)] = Field(
-        32, description="Largest adapter rank that the engine serves (a value that vLLM has)."
+    max_lora_rank: Annotated[int, AfterValidator(_served)] | None = Field(
+        None, description="Largest adapter rank that the engine serves (a value of vLLM's); default: planned."
     )
-    max_loras: int = Field(16, ge=1, description="Adapters that one engine step can mix (slots).")
-    max_cpu_loras: int = Field(64, ge=1, description="Adapters kept in CPU memory.")
+    max_loras: int | None = Field(
+        None, ge=1, description="Adapters that one engine step can mix (slots); default: planned."
+    )
+    max_cpu_loras: int | None = Field(
+        None, ge=1, description="Adapters kept in CPU memory; default: planned."
+    )
     cpu_lora: Literal["native", "torch", "stock"] = Field(
         "native",
         description="Adapters' products on CPU: our kernel where it runs, torch's, or vLLM's (faulty).",
@@ -128,6 +134,22 @@ class Settings(BaseSettings):
     def url(self) -> str:
         """The database URL in force."""
         return self.database_url or f"sqlite:///{(self.home / 'chorus.db').absolute()}"
+
+    @property
+    def largest_rank(self) -> int:
+        """The largest adapter rank in force."""
+        return self.max_lora_rank or LEAST_RANK
+
+    @property
+    def slots(self) -> int:
+        """The adapters that an engine step mixes at most."""
+        return self.max_loras or LEAST_SLOTS
+
+    @property
+    def kept(self) -> int:
+        """The adapters in memory. Never fewer than there are slots; nor than two, as an evaluation holds one
+        while a model that grades its answers is asked."""
+        return max(2, self.slots, self.max_cpu_loras or LEAST_KEPT)
 
 
 def load(**given: Any) -> Settings:

@@ -16,6 +16,7 @@ from records.blobs import Blobs
 from records.database import Database
 from records.settings import Settings
 from server import errors
+from server.admission import Admitted
 from server.auth import Doorkeeper, current_tenant
 from server.catalog import Catalog
 from server.echo import Echo
@@ -27,9 +28,10 @@ from server.file_reports import FileReports
 from server.follow import follow, stamp
 from server.house import House
 from server.keeper import Keeper
-from server.metrics import Metrics
+from server.metrics import Metrics, Waits
 from server.metrics_jobs import JobCollector
 from server.names import Names
+from server.places import Places
 from server.prover import Prover
 from server.quotes import Quotes
 from server.routes import adapters, brands, chat, files, graders, health, jobs, models, quotes, reports
@@ -49,7 +51,8 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
     metrics = Metrics()
     metrics.registry.register(JobCollector(database))
     names = Names(database, base)
-    catalog = Catalog(names, settings.home, engine, metrics, settings.max_cpu_loras)
+    engine = Admitted(engine, Places(settings.slots, Waits(metrics, "slot")))
+    catalog = Catalog(names, settings.home, engine, metrics, settings.kept)
     prover = Prover(Echo(engine), catalog, database, metrics)
     blobs, salts = Blobs(settings.home), Salts()
     keeper = Keeper(engine, catalog, prover, database, metrics, settings.engine_hang_seconds)

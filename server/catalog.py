@@ -1,8 +1,9 @@
 """From a client's `model` to a version that the engine holds: choose, load once, pin while in use.
 
 Loads are single-flight per version. Past `capacity` the least recently used version without a pin leaves the
-engine, so that the engine never evicts (and re-reads from disk) by itself. A brand's previous version counts
-as used whenever its brand is: it stays warm for a rollback.
+engine, so that the engine never evicts (and re-reads from disk) by itself; what is pinned has a place of
+`capacity`, and a request waits where there is none. A brand's previous version counts as used whenever its
+brand is: it stays warm for a rollback.
 """
 
 from __future__ import annotations
@@ -23,9 +24,13 @@ from adapters.content import content_digest
 from adapters.manifest import WEIGHTS
 from server.engine.base import AdapterRefused, Engine, RequestRefused, Version
 from server.errors import unusable
-from server.metrics import Metrics
+from server.metrics import Metrics, Waits
 from server.names import Names
+from server.places import Places
 
+AHEAD = (
+    64  # most that is loaded before anybody asks: of a thousand brands the others come when they are wanted
+)
 REFUSED_SECONDS = 5.0  # a version that the engine refused is not tried again sooner
 
 log = logging.getLogger("chorus.server")
@@ -60,12 +65,17 @@ class Catalog:
     _residents: OrderedDict[str, Resident] = field(default_factory=OrderedDict)
     _refused: dict[str, tuple[float, str]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._places = Places(self.capacity, Waits(self.metrics, "memory"))
+
     @asynccontextmanager
-    async def acquire(self, tenant: str, model: str, key: str = "") -> AsyncIterator[Chosen]:
+    async def acquire(
+        self, tenant: str, model: str, key: str = "", *, low: bool = False
+    ) -> AsyncIterator[Chosen]:
         """The version that answers for `model` (None: the base model), pinned in the engine for the block.
 
         Where a brand has a canary, `key` decides: whoever sends the same one gets the same version, or the
-        live one where the candidate cannot be served.
+        live one where the candidate cannot be served. `low` is for what nobody waits for.
         Raises RequestRefused: 404 for what the tenant does not have or this base cannot serve, 410 for a
         version whose files are gone or that the engine refuses; EngineUnavailable.
         """
@@ -78,29 +88,33 @@ class Catalog:
         version = meaning.answering(key)
         async with AsyncExitStack() as stack:
             try:
-                await stack.enter_async_context(self.hold(version))
+                await stack.enter_async_context(self.hold(version, low=low))
             except RequestRefused as error:
                 if version == meaning.live:
                     raise
                 self.metrics.canary_fallbacks.inc()
                 log.warning("The live version answers for the candidate: %s", error)
                 version = meaning.live
-                await stack.enter_async_context(self.hold(version))
+                await stack.enter_async_context(self.hold(version, low=low))
             yield Chosen(version, meaning.shadow if version == meaning.live else None)
 
     @asynccontextmanager
-    async def hold(self, version: Version) -> AsyncIterator[None]:
+    async def hold(self, version: Version, *, low: bool = False) -> AsyncIterator[None]:
         """The version in the engine, pinned there for the block. Raises as `acquire` does."""
-        resident = await self._resident(version)
-        resident.pins += 1
+        await self._places.enter(version.name, low=low)
         try:
-            await asyncio.shield(resident.loading)
-            yield
+            resident = await self._resident(version)
+            resident.pins += 1
+            try:
+                await asyncio.shield(resident.loading)
+                yield
+            finally:
+                resident.pins -= 1
+                if resident.doomed and not resident.pins:
+                    self._leave(resident)
+                self._make_room()
         finally:
-            resident.pins -= 1
-            if resident.doomed and not resident.pins:
-                self._leave(resident)
-            self._make_room()
+            self._places.leave(version.name)
 
     async def preload(self, version: Version) -> None:
         """Make a version resident ahead of its first request. Raises as `acquire` does."""
@@ -113,6 +127,11 @@ class Catalog:
             resident.doomed = True
             if not resident.pins:
                 self._leave(resident)
+
+    @property
+    def ahead(self) -> int:
+        """How many versions may be loaded before they are asked for."""
+        return min(self.capacity, AHEAD)
 
     def held(self) -> list[str]:
         """Names of the versions in the engine, or on their way."""
@@ -135,6 +154,7 @@ class Catalog:
             known = Resident(version, asyncio.create_task(self._load(version)))
             known.loading.add_done_callback(_seen)
             self._residents[version.name] = known
+            self._make_room()
         self._residents.move_to_end(version.name)
         return known
 

@@ -12,9 +12,9 @@ from adapters.base import Base
 from records.blobs import Blobs
 from records.database import Database
 from records.settings import Settings
+from server.admission import Admitted
 from server.auth import Doorkeeper
 from server.catalog import Catalog
-from server.engine.base import Engine
 from server.evaluation.evaluator import Evaluator
 from server.file_reports import FileReports
 from server.job_parent import Office
@@ -33,7 +33,7 @@ class House:
     database: Database
     blobs: Blobs
     base: Base
-    engine: Engine
+    engine: Admitted
     doorkeeper: Doorkeeper
     names: Names
     catalog: Catalog

@@ -54,7 +54,7 @@ def check_room(
         size for name, size in shapes.linears(office.base).items()
         if shapes.is_served(name) and name.rsplit(".", 1)[-1] in modules
     )  # fmt: skip
-    parameters = (rank or rank_for(office.settings.max_lora_rank)) * sum(map(sum, adapted))
+    parameters = (rank or rank_for(office.settings.largest_rank)) * sum(map(sum, adapted))
     try:
         Need.of(epochs, parameters).check(office.settings)
     except NoRoom as error:

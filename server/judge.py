@@ -27,7 +27,7 @@ class EngineJudge:
     ) -> Said:
         """Raises as `Catalog.acquire` does; CannotGrade for what the engine refuses, as a long prompt."""
         given = {"messages": list(messages), "structured_outputs": {"choice": list(choices)}, **sampling}
-        async with self.catalog.acquire(self.tenant, model) as chosen:
+        async with self.catalog.acquire(self.tenant, model, low=True) as chosen:
             try:
                 asked = fields.check(Kind.CHAT, {"model": model, **given}, self.salt)
                 body = {**asked.body, "priority": LOW_PRIORITY}

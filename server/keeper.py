@@ -140,14 +140,14 @@ class Keeper:
                 await asyncio.sleep(FIRST_PAUSE)
 
     def _wanted(self, held: list[Version]) -> list[Version]:
-        """What rollouts name, then what was held, but for what was deleted while the engine was down: that
-        would be in it for nobody."""
-        names, capacity = self._catalog.names, self._catalog.capacity
+        """What was held, the most recently used first, but for what was deleted while the engine was down;
+        then what rollouts name. No more than may be loaded ahead: the server is not ready before."""
+        names, most = self._catalog.names, self._catalog.ahead
         with self._database.read() as session:
-            rows = resolve.for_start(session, capacity, names.base)
+            rows = resolve.for_start(session, most, names.base)
             kept = set(resolve.not_deleted(session, [version.name for version in held]))
         named = [names.version_of(row) for row in rows]
-        return list(dict.fromkeys([*named, *(one for one in held if one.name in kept)]))[:capacity]
+        return list(dict.fromkeys([*(one for one in held if one.name in kept), *named]))[:most]
 
     def _down(self, reason: str) -> None:
         self.ready, self.reason = False, reason

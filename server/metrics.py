@@ -38,6 +38,15 @@ ITL_BUCKETS = (
 DROPPED = ("vllm:lora_requests_info",)
 
 
+class Waits:
+    """Places of one kind, and who waits for one (server/places.py)."""
+
+    def __init__(self, metrics: Metrics, kind: str) -> None:
+        self.held = metrics.places_held.labels(kind)
+        self.waiting = metrics.waiting.labels(kind)
+        self.seconds = metrics.wait_seconds.labels(kind)
+
+
 class Observation:
     """The clock and counters of one inference request."""
 
@@ -100,6 +109,18 @@ class Metrics:
             "chorus_proof_seconds", "Time of one proof, with the load where it was cold.", registry=own
         )
         self.resident = Gauge("chorus_resident_versions", "Versions held by the engine.", registry=own)
+        kinds = ("place",)  # a slot of the engine's step, or its memory
+        self.places_held = Gauge(
+            "chorus_places_held", "Versions that requests hold a place for.", kinds, registry=own
+        )
+        self.waiting = Gauge("chorus_requests_waiting", "Requests without a place.", kinds, registry=own)
+        self.wait_seconds = Histogram(
+            "chorus_place_wait_seconds",
+            "From a request to its place.",
+            kinds,
+            buckets=TTFT_BUCKETS,
+            registry=own,
+        )
         mirrored = Counter("chorus_shadow_requests", "Requests mirrored.", ("result",), registry=own)
         self.mirrored = {result: mirrored.labels(result) for result in ("ok", "failed", "skipped")}
         self.shadow_seconds = Histogram("chorus_shadow_seconds", "Time of a shadow's answer.", registry=own)

@@ -91,10 +91,6 @@ class Names:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def serves(self, row: Row) -> bool:
-        """Whether the version was made for the base model that is served here."""
-        return resolve.fits(row, self.base)
-
     def row_of(self, session: Session, tenant: str, model: str) -> Row:
         """The row behind a name, also where that version may not answer. Raises RequestRefused: 404."""
         row = resolve.version_for(session, tenant, model, self.base)

@@ -67,7 +67,7 @@ def order_of(session: Session, settings: Settings, job: Job) -> tuple[Order, int
         method=job.method,
         requested=job.requested,
         seed=job.seed,
-        max_lora_rank=settings.max_lora_rank,
+        max_lora_rank=settings.largest_rank,
         training_threads=settings.training_threads,
         gradient_checkpointing=settings.gradient_checkpointing,
         training_4bit=settings.training_4bit,

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from records.models import DPO, SUPERVISED, Audit, Checkpoint, Event, File, Job, Rollout
-from records.models import Version as VersionRow
 from server.graders.base import Fault, Grade
 
 T = TypeVar("T")
@@ -92,10 +91,6 @@ def checkpoint(row: Checkpoint) -> Shape:
 
 def model(name: str, created: int, owner: str) -> Shape:
     return {"id": name, "object": "model", "created": created, "owned_by": owner}
-
-
-def version(row: VersionRow) -> Shape:
-    return model(row.name, row.created_at, row.tenant)
 
 
 def brand(row: Rollout) -> Shape:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
-from adapters import publish
+from adapters import planned, publish
 from adapters.base import Base, BaseNotFound, resolve
 from adapters.manifest import NF4, Manifest
 from records.database import Database
@@ -65,7 +65,8 @@ def prepare(settings: Settings, journal: Journal) -> Attempt:
     except BaseNotFound as error:
         raise unsupported_base(UNREADABLE) from error
     parent.check_base(job, base)
-    origin = parent.find(journal, job.model, base, settings.home, settings.max_lora_rank)
+    settings = planned.with_rank(settings, base, journal.database)
+    origin = parent.find(journal, job.model, base, settings.home, settings.largest_rank)
     config, renderer = material.read(base)
     inputs = validate(journal, job, settings.home, base, renderer, adapter.longest(config))
     folder = origin.folder if origin else None
@@ -201,7 +202,7 @@ class Attempt:
         manifest = self.manifest(metrics)
         with self.folder.draft(state.step) as draft:
             adapter.save(self.model, draft, self.base.slug)
-            adapter.admit(draft, self.base, self.settings.max_lora_rank)
+            adapter.admit(draft, self.base, self.settings.largest_rank)
             sha256 = publish.store(self.settings.home, draft, manifest)
         folder = publish.folder(self.settings.home, sha256)
         shown = proof.of_version(self.settings, self.base, self.model, folder, self.inputs)

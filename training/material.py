@@ -32,7 +32,7 @@ class Means(Protocol):
     """How this machine trains; settings, and a quote's order, say it."""
 
     @property
-    def max_lora_rank(self) -> int: ...
+    def largest_rank(self) -> int: ...
     @property
     def training_4bit(self) -> bool: ...
     @property
@@ -51,7 +51,7 @@ def build(base: Base, origin: Path | None, means: Means, seed: int, example: Tra
             "CHORUS_GRADIENT_CHECKPOINTING=false."
         )
     if origin is None:
-        model = adapter.attach(model, rank_for(means.max_lora_rank), seed)
+        model = adapter.attach(model, rank_for(means.largest_rank), seed)
     else:
         model = adapter.attach_version(model, origin, seed)
     flat.try_out(model, example, where)

@@ -32,7 +32,7 @@ def choose(
     model is as `material.build` gives it, with the winner's rank."""
     if SWEEP not in job.requested:
         return plan, model, None
-    tried = _trials(job.requested, plan, settings.max_lora_rank, model, origin, job.seed)
+    tried = _trials(job.requested, plan, settings.largest_rank, model, origin, job.seed)
     journal.say_once(f"Sweep of {len(tried)} trials started", status=RUNNING)
     search = Sweep(
         file=scratch.folder(settings.home, job.id) / FILE,

@@ -10,8 +10,27 @@ REFUSED: Mapping[str, str] = {
 }
 
 
+LIMITS = ("max-loras", "max-cpu-loras", "max-lora-rank")  # the server goes by them too, so they are settings
+
+
 class FlagRefused(ValueError):
     """The message names the flag and says what to do."""
+
+
+def limits(flags: Sequence[str]) -> tuple[dict[str, int], list[str]]:
+    """(what `flags` say of LIMITS, under the settings' names; the other flags). Raises FlagRefused."""
+    given, rest, words = dict[str, int](), list[str](), iter(flags)
+    for word in words:
+        name, _, value = word.removeprefix("--").partition("=")
+        name = name.replace("_", "-")
+        if not word.startswith("--") or name not in LIMITS:
+            rest.append(word)
+            continue
+        value = value or next(words, "")
+        if not value.isdecimal() or int(value) < 1:
+            raise FlagRefused(f"vLLM's flag --{name} takes a number from 1 on, not {value!r}.")
+        given[name.replace("-", "_")] = int(value)
+    return given, rest
 
 
 def check(flags: Sequence[str]) -> None:

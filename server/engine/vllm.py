@@ -20,12 +20,14 @@ from typing import Any
 
 from adapters.base import TINY, Base
 from adapters.modules import SERVED_LINEARS
+from adapters.planned import KV_CACHE, kv_cache_gib
 from records.settings import Settings
 from server.engine import flags as engine_flags
 from server.engine import vllm_wire as wire
 from server.engine.base import AdapterRefused, EngineUnavailable, Kind, Version
 from server.engine.plugin import CPU_LORA
 from server.engine.processes import end, engine_processes
+from server.engine.vllm_metrics import forget_names
 
 STOP_SECONDS = 3
 COMPACT_JSON = {"backend": "xgrammar", "disable_any_whitespace": True}
@@ -40,7 +42,7 @@ class VllmEngine:
     def __init__(self, settings: Settings, base: Base, flags: Sequence[str] = ()) -> None:
         engine_flags.check(flags)
         self._flags = [*_flags(settings, base), *flags]
-        self._small, self._cpu_lora = base.path == TINY, settings.cpu_lora
+        self._kv_cache_gib, self._cpu_lora = kv_cache_gib(base), settings.cpu_lora
         self._client: Any = None
         self._handlers: Any = None
         self._requests: dict[str, Any] = {}
@@ -52,7 +54,7 @@ class VllmEngine:
 
     async def start(self) -> None:
         """Takes 20 to 60 s. Raises EngineUnavailable with vLLM's reason when it cannot start."""
-        _set_defaults(self._small)
+        _set_defaults(self._kv_cache_gib)
         os.environ[CPU_LORA] = self._cpu_lora  # the plugin reads it in the engine's processes
         loop = asyncio.get_running_loop()
         self._launching = loop.run_in_executor(self._starter, _launch, self._flags)
@@ -151,9 +153,10 @@ class VllmEngine:
 def _flags(settings: Settings, base: Base) -> list[str]:
     flags = [
         *("--model", str(base.path), "--served-model-name", base.slug),
-        *("--enable-lora", "--max-lora-rank", str(settings.max_lora_rank)),
-        *("--max-loras", str(settings.max_loras)),
-        *("--max-cpu-loras", str(max(settings.max_loras, settings.max_cpu_loras))),
+        *("--enable-lora", "--max-lora-rank", str(settings.largest_rank)),
+        *("--max-loras", str(settings.slots)),
+        # Room for those that are on their way in while others leave: past this vLLM drops one by itself.
+        *("--max-cpu-loras", str(settings.kept + settings.slots)),
         *("--lora-target-modules", *SERVED_LINEARS),
         # A model that is shown tools calls them, whatever `tool_choice` says; and "none" has no parser.
         "--exclude-tools-when-tool-choice-none",
@@ -165,7 +168,7 @@ def _flags(settings: Settings, base: Base) -> list[str]:
     return flags
 
 
-def _set_defaults(small: bool) -> None:
+def _set_defaults(kv_cache_gib: int) -> None:
     """vLLM's own variables, where its defaults do not suit a server; what the user has set stays."""
     # The base is on disk by now, and adapters are absolute paths: the engine has no reason to call out.
     for name in ("HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK"):
@@ -175,7 +178,7 @@ def _set_defaults(small: bool) -> None:
         # request for them would end the engine, with one it would stall all streams.
         os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
     # GiB, on CPU. Unset, vLLM asks for 92% of the machine's memory and fails when others use some of it.
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1" if small else "4")
+    os.environ.setdefault(KV_CACHE, str(kv_cache_gib))
 
 
 def _launch(flags: list[str]) -> tuple[Any, Any]:
@@ -199,6 +202,7 @@ def _launch(flags: list[str]) -> tuple[Any, Any]:
         aggregate_engine_logging=engine.aggregate_engine_logging,
         disable_log_stats=engine.disable_log_stats,
     )
+    forget_names(client)
     return client, arguments
 
 

@@ -143,7 +143,8 @@ class _Work:
             return None
         if subject.step is not None and subject.model not in self.catalog.held():
             stack.push_async_callback(self.catalog.release, subject.model)
-        chosen = await stack.enter_async_context(self.catalog.acquire(self.tenant, subject.model))
+        acquired = self.catalog.acquire(self.tenant, subject.model, low=True)
+        chosen = await stack.enter_async_context(acquired)
         return chosen.version
 
     async def _all(self, subject: Subject, asked: Sequence[Case], version: Version | None) -> list[Shape]:

@@ -101,7 +101,7 @@ def _prepare(house: House, folder: Path) -> Ready:
     """Raises RequestRefused with the code of the check."""
     settings = house.settings
     try:
-        return imported.prepare(settings.home, folder, house.base, max_rank=settings.max_lora_rank)
+        return imported.prepare(settings.home, folder, house.base, max_rank=settings.largest_rank)
     except Refused as refused:
         if refused.code is Code.UNREADABLE:
             raise unavailable("The server's disk cannot be read; try again in a moment.") from refused

@@ -30,7 +30,7 @@ router = APIRouter(prefix="/models")
 @router.get("")
 def list_models(tenant: CurrentTenant, house: Here) -> JSONResponse:
     with house.database.read() as session:
-        rows = [row for row in resolve.versions_of(session, tenant) if house.names.serves(row)]
+        rows = resolve.versions_of(session, tenant, house.base)
         rollouts = rollout.of(session, tenant, house.base.slug)
     live = {row.live for row in rollouts}
     silent = {"", *(row.brand for row in rollouts if row.live is None and row.pending is None)}
@@ -38,7 +38,8 @@ def list_models(tenant: CurrentTenant, house: Here) -> JSONResponse:
     answering = {row.brand: row for row in finals if row.brand not in silent}
     answering |= {row.brand: row for row in rows if row.name in live}
     brands = [shapes.model(brand, row.created_at, tenant) for brand, row in answering.items()]
-    return JSONResponse({"object": "list", "data": [_base(house), *brands, *map(shapes.version, rows)]})
+    versions = [shapes.model(row.name, row.created_at, tenant) for row in rows]
+    return JSONResponse({"object": "list", "data": [_base(house), *brands, *versions]})
 
 
 @router.get("/{model:path}/card")

@@ -144,4 +144,4 @@ def test_a_start_loads_what_is_live_newest_first_then_what_else_rollouts_name(
             before.name,
         ]
         assert [row.name for row in resolve.for_start(session, 1, BASE)] == [a.name]
-        assert [row.name for row in resolve.versions_of(session, "rival")] == [theirs.name]
+        assert [row.name for row in resolve.versions_of(session, "rival", BASE)] == [theirs.name]

@@ -25,7 +25,9 @@ def old(database_url: str) -> Iterator[Database]:
     database.close()
 
 
-@pytest.mark.parametrize("revision", ["base", "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"])
+@pytest.mark.parametrize(
+    "revision", ["base", "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009"]
+)
 def test_from_each_revision_come_the_tables_that_the_models_say(database_url: str, revision: str) -> None:
     database = Database(database_url)
     if revision != "base":

@@ -54,8 +54,9 @@ class Running:
 
     @property
     def engine(self) -> FakeEngine:
-        assert isinstance(self.house.engine, FakeEngine)
-        return self.house.engine
+        engine = self.house.engine.engine
+        assert isinstance(engine, FakeEngine)
+        return engine
 
     def client(self, tenant: str = "acme") -> OpenAI:
         if tenant not in self._clients:

@@ -29,6 +29,19 @@ def test_what_vllm_read_elsewhere_is_refused_too() -> None:
         flags.check_parsed(Namespace(kv_sharing_fast_prefill=True))
 
 
+def test_vllms_flags_for_adapters_are_settings_and_the_others_stay_flags() -> None:
+    given = ["--max-loras", "4", "-O0", "--max_cpu_loras=9", "--max-model-len", "64", "--max-lora-rank", "8"]
+    said, rest = flags.limits(given)
+    assert said == {"max_loras": 4, "max_cpu_loras": 9, "max_lora_rank": 8}
+    assert rest == ["-O0", "--max-model-len", "64"]
+
+
+@pytest.mark.parametrize("given", [["--max-loras"], ["--max-loras", "x"], ["--max-cpu-loras=0"]])
+def test_a_flag_for_adapters_without_a_number_is_refused(given: list[str]) -> None:
+    with pytest.raises(FlagRefused, match="takes a number from 1 on"):
+        flags.limits(given)
+
+
 def test_other_flags_pass() -> None:
     flags.check(["--max-model-len", "64", "--no-kv-sharing-fast-prefill", "--kv-cache-dtype=auto", "-O0"])
     flags.check_parsed(Namespace(kv_sharing_fast_prefill=False))

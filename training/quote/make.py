@@ -56,7 +56,7 @@ def _quote(
     inputs = Inputs(train, valid, order.training_sha256, order.validation_sha256, data.truncated)
     loaded = time.monotonic() - began
     found = quote(model, objective, plan, inputs, order.seed, loaded)
-    swept = tuned.steps(order.requested, plan, order.max_lora_rank, model, parent, order.seed)
+    swept = tuned.steps(order.requested, plan, order.largest_rank, model, parent, order.seed)
     share = swept / plan.total_steps
     return found.after(found.seconds * share, round(found.trained_tokens * share))
 

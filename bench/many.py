@@ -1,0 +1,164 @@
+"""A thousand brands on one engine against eight: tokens/s, first token, errors, memory.
+
+One server with 16 slots, 16 streams of 64 tokens, each request of a brand drawn uniformly or by Zipf's law
+among the first N registered ones. Beside each round of N stands one of 8, drawn by the same law:
+`throughput_ratio` is N / 8, of all brands by Zipf 1.1 at the top level. `memory_growth_mb` is what the
+server's processes gain per thousand requests once every brand was asked: near 0, or something grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from bench import models, registered, report, servers
+from bench.load import Round, Stream, ask, prompt
+
+STREAMS, TOKENS, WORDS, SLOTS, FEW = 16, 64, 60, 16, 8
+LAWS = {"uniform": 0.0, "zipf_0.9": 0.9, "zipf_1.1": 1.1, "zipf_1.5": 1.5}
+MAIN = "zipf_1.1"
+
+
+@dataclass
+class Case:
+    """`brands` drawn by Zipf's law with this exponent; 0 is uniform."""
+
+    brands: int
+    law: str
+    many: list[Round] = field(default_factory=list)
+    few: list[Round] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return f"brands_{self.brands}_{self.law}"
+
+    def figures(self) -> dict[str, float]:
+        firsts = sorted(stream.ttft for side in self.many for stream in side.streams)
+        return {
+            "throughput_ratio": report.median_ratio(
+                *([r.throughput for r in s] for s in (self.many, self.few))
+            ),
+            "tokens_per_second": statistics.median(side.throughput for side in self.many),
+            "ttft_p50_s": statistics.median(firsts),
+            "ttft_p99_s": firsts[int(len(firsts) * 0.99)],
+        }
+
+
+def drawn(brands: int, exponent: float, seed: int) -> Iterator[str]:
+    """Names of brands, for ever: the k-th is asked for with weight k ** -exponent."""
+    rng, weights = random.Random(seed), [rank**-exponent for rank in range(1, brands + 1)]
+    while True:
+        yield from map(registered.brand, rng.choices(range(brands), weights, k=1000))
+
+
+@dataclass
+class Client:
+    server: servers.Server
+    errors: list[str] = field(default_factory=list)
+
+    async def round(self, names: Iterator[str], requests: int, seed: int, tokens: int = TOKENS) -> Round:
+        """So many requests, STREAMS at once."""
+        rng, todo, done = random.Random(seed), iter(range(requests)), list[Stream]()
+        headers = {"authorization": f"Bearer {self.server.key}"}
+        connector = aiohttp.TCPConnector(limit=STREAMS)
+        async with aiohttp.ClientSession(self.server.root, headers=headers, connector=connector) as session:
+
+            async def one_after_another() -> None:
+                for _ in todo:
+                    try:
+                        done.append(await ask(session, next(names), prompt(WORDS, rng), tokens))
+                    except (RuntimeError, aiohttp.ClientError) as error:
+                        self.errors.append(str(error))
+
+            began = time.perf_counter()
+            await asyncio.gather(*(one_after_another() for _ in range(STREAMS)))
+            return Round(done, time.perf_counter() - began)
+
+    def memory_mb(self) -> list[float]:
+        """Of the server and of each process of its engine; what they share counts once."""
+        tree = [self.server.process, *self.server.process.children(recursive=True)]
+        return [float(process.memory_full_info().pss) / 1e6 for process in tree]
+
+
+def compare(client: Client, cases: list[Case], rounds: int, requests: int) -> None:
+    """Rounds of each case, each with one of FEW brands beside it, before or after in turn."""
+    for turn, case in itertools.product(range(rounds), cases):
+        exponent = LAWS[case.law]
+        sides = [(case.many, case.brands), (case.few, FEW)]
+        for kept, brands in sides if turn % 2 else reversed(sides):
+            kept.append(asyncio.run(client.round(drawn(brands, exponent, turn), requests, turn)))
+        print(f"round {turn + 1}/{rounds}, {case.name}: done", flush=True)
+
+
+def growth(client: Client, brands: int, rounds: int, requests: int) -> tuple[float, float]:
+    """(MB that the processes hold, MB gained per 1,000 requests); everything was asked for once before."""
+    held = list[float]()
+    for turn in range(rounds):
+        names = drawn(brands, LAWS[MAIN], 100 + turn)
+        asyncio.run(client.round(names, requests, 100 + turn, tokens=4))
+        each = client.memory_mb()
+        held.append(sum(each))
+        print(f"memory, MB: {' + '.join(f'{one:.0f}' for one in each)} = {held[-1]:.0f}", flush=True)
+    per_round = statistics.linear_regression(range(rounds), held).slope
+    return held[-1], per_round * 1000 / requests
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="100 brands, one law, short rounds")
+    parser.add_argument("--brands", type=int, help="registered brands (default 1000, quick 100)")
+    parser.add_argument("--rounds", type=int, help="rounds of the main case (default 3, quick 2)")
+    parser.add_argument("--cases", choices=("all", "main"), default="all", help="the table, or its main row")
+    options = parser.parse_args()
+    brands = options.brands or (100 if options.quick else 1000)
+    rounds, requests = options.rounds or (2 if options.quick else 3), 32 if options.quick else 64
+    main_case, others = Case(brands, MAIN), []
+    if not options.quick and options.cases == "all":
+        counts = [FEW, *(count for count in (64, 256) if count < brands), brands]
+        others = [Case(n, law) for n, law in itertools.product(counts, LAWS) if (n, law) != (brands, MAIN)]
+    with tempfile.TemporaryDirectory() as name:
+        base = models.medium(Path(name) / "medium")
+
+        def prepare(home: Path) -> None:
+            registered.register(home, base, brands)
+
+        slots = {"CHORUS_MAX_LORAS": str(SLOTS)}
+        with servers.chorus(Path(name), base=base, environment=slots, prepare=prepare) as server:
+            client = Client(server)
+            once = iter([registered.brand(number) for number in range(brands)])
+            asyncio.run(client.round(once, brands, 0, tokens=2))
+            compare(client, [main_case], rounds, requests)
+            held, gained = growth(client, brands, 3 if options.quick else 6, 4 * requests)
+            compare(client, others, 1, requests)
+    finish([main_case, *others], client.errors, held, gained)
+
+
+def finish(cases: list[Case], errors: list[str], held: float, gained: float) -> None:
+    for error in sorted(set(errors))[:5]:
+        print(error[:300], flush=True)
+    figures = {case.name: case.figures() for case in cases}
+    columns = ("brands", "drawn", "tokens/s", f"of {FEW} brands", "TTFT p50, s", "TTFT p99, s")
+    rows = [
+        (
+            str(case.brands), case.law, f"{own['tokens_per_second']:.0f}", f"{own['throughput_ratio']:.2f}",
+            f"{own['ttft_p50_s']:.2f}", f"{own['ttft_p99_s']:.2f}",
+        )
+        for case, own in zip(cases, figures.values(), strict=True)
+    ]  # fmt: skip
+    report.show(f"Many brands, {STREAMS} streams on {SLOTS} slots", columns, rows)
+    top = {"throughput_ratio": figures[cases[0].name]["throughput_ratio"], "errors": float(len(errors))}
+    report.end({**top, "memory_growth_mb": gained, "memory_mb": held, **figures})
+
+
+if __name__ == "__main__":
+    main()

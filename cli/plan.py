@@ -1,0 +1,103 @@
+"""`chorus plan`: how many adapters an engine would hold on this machine, and what each costs."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from adapters import base as bases
+from adapters import planned
+from adapters.plan import GIB, Plan, weight
+from cli import options
+from cli.options import Base, Home
+
+Memory = Annotated[
+    float | None,
+    typer.Option("--memory", min=0.1, help="Plan for a machine of so many GiB. [default: this one]"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")]
+
+
+def plan(base: Base = None, home: Home = None, memory: Memory = None, as_json: AsJson = False) -> None:
+    """Show the slots, the places in memory and the rank that `chorus serve` takes where none are set.
+
+    Exits with 1 when what is set or registered does not fit.
+    """
+    settings = options.read(base=base, home=home)
+    database = options.open_database(settings)
+    try:
+        model = bases.resolve(settings.base, settings.home)
+    except bases.BaseNotFound as error:
+        raise options.stop(str(error)) from None
+    given = None if memory is None else int(memory * GIB)
+    _, chosen = planned.settle(settings, model, database, given)
+    if as_json:
+        names = ("max_loras", "max_cpu_loras", "max_lora_rank", "slot", "kept", "share", "fits", "unserved")
+        typer.echo(json.dumps({name: getattr(chosen, name) for name in names}))
+    else:
+        console = Console(highlight=False, markup=False)
+        for table in (_choices(chosen, set(settings.model_fields_set)), _memory(chosen), _ranks(chosen)):
+            console.print(table)
+    if not chosen.fits or chosen.unserved:
+        raise typer.Exit(1)
+
+
+def line(plan: Plan) -> str:
+    """The plan in one line, for the log of `chorus serve`."""
+    return (
+        f"{plan.max_loras} slots, {plan.max_cpu_loras} adapters in memory, rank {plan.max_lora_rank} at most"
+        + ("" if plan.fits else "; that may not fit: see chorus plan")
+        + (f"; {plan.unserved} versions have a larger rank and are not served" if plan.unserved else "")
+    )
+
+
+def _choices(plan: Plan, given: set[str]) -> Table:
+    table = Table("setting", "value", "because", title="Plan", title_justify="left")
+    streams = "the streams that are served at once" if plan.machine.device is None else "a GPU's batch"
+    why = {
+        "max_loras": f"a power of two, for {streams}, within the slots' share of memory",
+        "max_cpu_loras": "what the rest of the adapters' share holds",
+        "max_lora_rank": "the least that serves all registered versions, and new ones",
+    }
+    for name, reason in why.items():
+        table.add_row(name, str(getattr(plan, name)), "it is set" if name in given else reason)
+    return table
+
+
+def _memory(plan: Plan) -> Table:
+    table = Table("memory", "each", "in all", title="What it takes at most", title_justify="left")
+    machine = plan.machine
+    table.add_row("the machine", "", size(machine.memory))
+    if machine.device is not None:
+        table.add_row("its GPU", "", size(machine.device))
+    table.add_row("base model", "", size(plan.load.base))
+    if machine.device is None:
+        table.add_row("KV cache", "", size(machine.kv_cache))
+    table.add_row("may be slots", "", size(plan.slots_share))
+    table.add_row(f"{plan.max_loras} slots", size(plan.slot), size(plan.slots))
+    table.add_row("may be adapters, slots among them" if machine.device is None else "may be adapters", "",
+                  size(plan.share))  # fmt: skip
+    table.add_row(f"{plan.max_cpu_loras} adapters in memory", size(plan.kept), size(plan.all_kept))
+    if not plan.fits:
+        table.add_row("it does not fit: set less, or use a larger machine", "", "")
+    return table
+
+
+def _ranks(plan: Plan) -> Table:
+    title = "Registered versions" if plan.load.ranks else "No version is registered"
+    table = Table("rank", "versions", "in memory, each", "", title=title, title_justify="left")
+    for rank, count in sorted(plan.load.ranks.items()):
+        served = (
+            "" if rank <= plan.max_lora_rank else f"not served: CHORUS_MAX_LORA_RANK is {plan.max_lora_rank}"
+        )
+        table.add_row(str(rank), str(count), size(weight(plan.load.width, rank)), served)
+    return table
+
+
+def size(count: int) -> str:
+    """`6.9 MB`, `1.2 GB`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
