@@ -78,11 +78,16 @@ class Chorus:
         self.session = session
 
     async def publish(self, brand: str, folder: Path, live: bool = True) -> str:
+        return await self.send(
+            brand, (folder / CONFIG).read_bytes(), (folder / WEIGHTS).read_bytes(), live=live
+        )
+
+    async def send(self, brand: str, config: bytes, weights: bytes, *, live: bool) -> str:
         form = aiohttp.FormData()
         form.add_field("brand", brand)
         form.add_field("promote", "true" if live else "false")
-        form.add_field("config", (folder / CONFIG).read_bytes(), filename=CONFIG)
-        form.add_field("weights", (folder / WEIGHTS).read_bytes(), filename=WEIGHTS)
+        form.add_field("config", config, filename=CONFIG)
+        form.add_field("weights", weights, filename=WEIGHTS)
         return str((await self._post("/v1/adapters", data=form))["id"])
 
     async def promote(self, brand: str, version: str) -> None:

@@ -1,86 +1,168 @@
-"""A closed-loop load of streamed chat requests, and what each of them measured."""
+"""What loading an adapter costs the others, and whoever asks for it first, on the 137M base.
+
+`itl_p99_ratio`: the inter-token p99 of streams of the base model while adapters come in one after the other,
+each with its first answer, over the p99 while as many short answers come from adapters that are in.
+`itl_p99_over_silence` is over streams alone. `cold_first_token_ratio`: seconds to the first token of a
+version that is not in, over those of one that is; nothing else runs. `stock_`: vLLM's own server.
+"""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import random
+import statistics
+import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import aiohttp
+import torch
 
-from bench.servers import Server
+from adapters.modules import SERVED_LINEARS
+from bench import models, report, servers
+from bench.adapters import random_adapter
+from bench.cold_brands import Chorus, Stock, Versions
+from bench.itl import Chats
 
-WORDS = ["order", "late", "one", "item", "broken", "please", "tell", "me", "what", "next", "parcel", "torn"]
-
-
-@dataclass(frozen=True)
-class Stream:
-    """One answer: seconds to the first token, seconds in all, tokens."""
-
-    ttft: float
-    total: float
-    tokens: int
+STREAMS, SLOTS, ADAPTERS, RANK = 4, 8, 12, 16
+PACE, SETTLE_SECONDS = 0.5, 1.0
+SHORT, USUAL = 4, 100  # words of a prompt: next to no work, and a usual one
+PHASES = ("silence", "warm", "loads", "imports")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Round:
-    """What one round of load gave; `seconds` is the wall time of the whole round."""
+    """Seconds between tokens by phase; seconds to the first token, cold and then warm."""
 
-    streams: list[Stream]
-    seconds: float
+    gaps: dict[str, list[float]] = field(default_factory=dict)
+    cold: list[float] = field(default_factory=list)
+    warm: list[float] = field(default_factory=list)
 
-    @property
-    def throughput(self) -> float:
-        """Tokens per second over all streams."""
-        return sum(stream.tokens for stream in self.streams) / self.seconds
-
-    @property
-    def ttfts(self) -> list[float]:
-        return [stream.ttft for stream in self.streams]
+    def p99(self, phase: str) -> float:
+        return statistics.quantiles(self.gaps[phase], n=100)[98]
 
 
-def prompt(words: int, rng: random.Random) -> str:
-    """Words in random order, so that no two requests share a prefix in the cache."""
-    return " ".join(rng.choice(WORDS) for _ in range(words))
+def flags(base: Path) -> list[str]:
+    """The flags that `chorus serve` gives its engine here, for vLLM's own server."""
+    return [
+        *("--model", str(base), "--served-model-name", "medium"),
+        *("--enable-lora", "--max-lora-rank", "32"),
+        *("--max-loras", str(SLOTS), "--max-cpu-loras", str(SLOTS)),
+        *("--lora-target-modules", *SERVED_LINEARS),
+    ]
 
 
-async def run(server: Server, *, streams: int, requests: int, words: int, tokens: int, seed: int) -> Round:
-    """`requests` chats of `tokens` tokens each, at most `streams` at once."""
-    rng = random.Random(seed)
-    waiting = [prompt(words, rng) for _ in range(requests)]
-    done: list[Stream] = []
+async def paced(count: int, act: Callable[[], Awaitable[object]]) -> None:
+    """`count` times, each PACE seconds after the one before or once that is done."""
+    for _ in range(count):
+        began = time.perf_counter()
+        await act()
+        await asyncio.sleep(max(0.0, PACE - (time.perf_counter() - began)))
+
+
+async def measure(server: servers.Server, versions: Versions, seed: int, count: int) -> Round:
+    """One round on a thawed server."""
+    rng, done = random.Random(seed), Round()
     headers = {"authorization": f"Bearer {server.key}"}
-    connector = aiohttp.TCPConnector(limit=streams)
-    async with aiohttp.ClientSession(server.root, headers=headers, connector=connector) as session:
+    async with aiohttp.ClientSession(server.root, headers=headers) as session:
+        chats = Chats(session, rng)
+        warm = await versions.cold(session)
+        for words in (SHORT, SHORT, USUAL):
+            await chats.first_token(warm, words)
+        for _ in range(count):
+            began = time.perf_counter()
+            name = await versions.cold(session)
+            called = time.perf_counter() - began
+            done.cold.append(called + await chats.first_token(name, USUAL))
+            done.warm.append(await chats.first_token(name, USUAL))
 
-        async def one_after_another() -> None:
-            while waiting:
-                done.append(await ask(session, server.model, waiting.pop(), tokens))
+        async def load() -> None:
+            await chats.first_token(await versions.cold(session), SHORT)
 
-        started = time.perf_counter()
-        await asyncio.gather(*(one_after_another() for _ in range(streams)))
-        return Round(done, time.perf_counter() - started)
+        acts: dict[str, Callable[[], Awaitable[object]]] = {
+            "silence": lambda: asyncio.sleep(0),
+            "warm": lambda: chats.first_token(name, SHORT),
+            "loads": load,
+        }
+        if versions.imports:
+            acts["imports"] = lambda: versions.bring(session)
+        async with chats.streams(server.model, STREAMS) as gaps:
+            for phase, act in acts.items():
+                await asyncio.sleep(SETTLE_SECONDS)
+                before = len(gaps)
+                await paced(count, act)
+                done.gaps[phase] = gaps[before:]
+    return done
 
 
-async def ask(session: aiohttp.ClientSession, model: str, text: str, tokens: int) -> Stream:
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": text}],
-        "max_tokens": tokens,
-        "temperature": 0,
-        "ignore_eos": True,
-        "stream": True,
-    }
-    started, first, count = time.perf_counter(), 0.0, 0
-    async with session.post("/v1/chat/completions", json=body) as reply:
-        if reply.status != 200:
-            raise RuntimeError(f"{reply.status}: {await reply.text()}")
-        async for line in reply.content:
-            # A chunk with text in its delta; the first chunk carries only the role.
-            if line.startswith(b"data: {") and b'"delta":{"content":' in line:
-                count += 1
-                first = first or time.perf_counter() - started
-            elif line.startswith(b'data: {"error"'):
-                raise RuntimeError(line.decode())
-    return Stream(first, time.perf_counter() - started, count)
+@contextmanager
+def both(folder: Path) -> Iterator[dict[str, tuple[servers.Server, Versions]]]:
+    """Our server and vLLM's own, ready and frozen, each with what it can load."""
+    base = models.medium(folder / "base")
+    made = [
+        random_adapter(folder / f"adapter-{seed}", seed, RANK, base=base, dtype=torch.bfloat16)
+        for seed in range(ADAPTERS)
+    ]
+    small = {"CHORUS_MAX_LORAS": str(SLOTS), "CHORUS_MAX_CPU_LORAS": str(SLOTS)}
+    allowed = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+    with servers.chorus(folder, base=base, environment=small) as ours:
+        mine = Chorus(folder, base)
+        asyncio.run(mine.register(ours, made))
+        ours.freeze()
+        with servers.stock(folder, flags(base), allowed, model="medium") as theirs:
+            theirs.freeze()
+            yield {"chorus": (ours, mine), "vllm": (theirs, Stock(made))}
+
+
+def run(server: servers.Server, versions: Versions, seed: int, count: int) -> Round:
+    server.thaw()
+    time.sleep(SETTLE_SECONDS)
+    done = asyncio.run(measure(server, versions, seed, count))
+    server.freeze()
+    return done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser.add_argument("--rounds", type=int, help="rounds per server (default 6, quick 2)")
+    options = parser.parse_args()
+    rounds = options.rounds or (2 if options.quick else 6)
+    results: dict[str, list[Round]] = {"chorus": [], "vllm": []}
+    with tempfile.TemporaryDirectory() as name, both(Path(name)) as sides:
+        for turn in range(rounds):
+            for side in sorted(sides, reverse=bool(turn % 2)):
+                results[side].append(run(*sides[side], turn, 8 if options.quick else 16))
+            print(f"round {turn + 1}/{rounds}: done", flush=True)
+    finish(results)
+
+
+def finish(results: dict[str, list[Round]]) -> None:
+    figures: dict[str, float] = {}
+    rows = []
+    for side, rounds in results.items():
+        prefix = "" if side == "chorus" else "stock_"
+        p99 = {phase: [one.p99(phase) for one in rounds if phase in one.gaps] for phase in PHASES}
+        cold, warm = ([statistics.median(getattr(one, kind)) for one in rounds] for kind in ("cold", "warm"))
+        figures |= {
+            f"{prefix}itl_p99_ratio": report.median_ratio(p99["loads"], p99["warm"]),
+            f"{prefix}itl_p99_over_silence": report.median_ratio(p99["loads"], p99["silence"]),
+            f"{prefix}cold_first_token_ratio": report.median_ratio(cold, warm),
+            f"{prefix}cold_added_ms": 1000
+            * statistics.median(c - w for c, w in zip(cold, warm, strict=True)),
+        }
+        if p99["imports"]:
+            figures[f"{prefix}import_itl_p99_ratio"] = report.median_ratio(p99["imports"], p99["silence"])
+        shown = [f"{1000 * statistics.median(v):.0f}" if v else "-" for v in (*p99.values(), cold, warm)]
+        rows.append((side, *shown))
+    columns = ("server", *(f"ITL p99, {phase}" for phase in PHASES), "cold TTFT", "warm TTFT")
+    report.show(f"Loading under {STREAMS} streams, ms", columns, rows)
+    report.end(figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -22,7 +22,7 @@ from pathlib import Path
 import aiohttp
 
 from bench import models, registered, report, servers
-from bench.load import Round, Stream, ask, prompt
+from bench.chat_load import Round, Stream, ask, prompt
 
 STREAMS, TOKENS, WORDS, SLOTS, FEW = 16, 64, 60, 16, 8
 LAWS = {"uniform": 0.0, "zipf_0.9": 0.9, "zipf_1.1": 1.1, "zipf_1.5": 1.5}

@@ -8,6 +8,8 @@ from typing import Any
 REFUSED: Mapping[str, str] = {
     "kv-sharing-fast-prefill": "vLLM ends on any request for prompt log-probabilities, and each proof is one",
 }
+# Ours; in a file of `--config` it has no effect, as ours is on the command line.
+TAKEN: Mapping[str, str] = {"worker-extension-cls": "Chorus loads adapters through its own"}
 
 
 LIMITS = ("max-loras", "max-cpu-loras", "max-lora-rank")  # the server goes by them too, so they are settings
@@ -48,5 +50,6 @@ def check_parsed(arguments: Any) -> None:
 
 
 def _refuse(name: str) -> None:
-    if name in REFUSED:
-        raise FlagRefused(f"vLLM's flag --{name} is not supported: {REFUSED[name]}. Start without it.")
+    why = REFUSED.get(name) or TAKEN.get(name)
+    if why is not None:
+        raise FlagRefused(f"vLLM's flag --{name} is not supported: {why}. Start without it.")

@@ -1,6 +1,7 @@
 """vLLM inside our own process: its request handlers answer, none of its routes exists.
 
-Recipe: argument parser -> engine client -> handlers; adapters by `add_lora` and the handlers' name table.
+Recipe: argument parser -> engine client -> handlers; adapters by the handlers' name table and the loaders
+beside the engine's loop (loading.py).
 vLLM is imported in `start`, not at the top: that takes ten seconds and control routes answer meanwhile.
 """
 
@@ -25,6 +26,7 @@ from records.settings import Settings
 from server.engine import flags as engine_flags
 from server.engine import vllm_wire as wire
 from server.engine.base import AdapterRefused, EngineUnavailable, Kind, Version
+from server.engine.loading import Loaders
 from server.engine.plugin import CPU_LORA
 from server.engine.processes import end, engine_processes
 from server.engine.vllm_metrics import forget_names
@@ -45,6 +47,7 @@ class VllmEngine:
         self._kv_cache_gib, self._cpu_lora = kv_cache_gib(base), settings.cpu_lora
         self._client: Any = None
         self._handlers: Any = None
+        self._loaders: Any = None
         self._requests: dict[str, Any] = {}
         self._ids = itertools.count(1)  # ids are never used twice: vLLM caches by them
         # The engine's processes die with the thread that starts them (plugin.die_with): keep it.
@@ -61,6 +64,7 @@ class VllmEngine:
         try:
             # Shielded: a thread cannot be cancelled, so `stop` has to know whether it still runs.
             self._client, arguments = await asyncio.shield(self._launching)
+            self._loaders = await Loaders.open(self._client)
             self._handlers = await _handlers(self._client, arguments)
             # As vLLM's own server does: else streams wait while a collection walks all that vLLM imported.
             gc.collect()
@@ -76,6 +80,9 @@ class VllmEngine:
             await asyncio.to_thread(end, engine_processes(), 0.5)
             await asyncio.wait([self._launching], timeout=0.2)
         client, self._client, self._handlers = self._client, None, None
+        loaders, self._loaders = self._loaders, None
+        if loaders is not None:
+            await loaders.close()
         if client is not None:
             if client.output_handler is not None:
                 client.output_handler.cancel()  # else it reports the end of the engine as a failure
@@ -96,7 +103,10 @@ class VllmEngine:
         request = LoRARequest(version.name, next(self._ids), str(path))
         try:
             # In advance, not at first use: an adapter that fails inside a step ends the engine for all.
-            added = await client.add_lora(request)
+            ready = await self._loaders.fetch(request.lora_int_id, version.name, path)
+            added = ready or await client.add_lora(request)
+        except EngineUnavailable:
+            raise
         except Exception as error:
             if client.errored:
                 raise EngineUnavailable("The engine died while it loaded an adapter.") from error
@@ -108,9 +118,10 @@ class VllmEngine:
     async def unload(self, version: Version) -> None:
         request = self._requests.pop(version.name, None)
         if request is not None:
-            client = self._alive()
+            client, loaders = self._alive(), self._loaders
             self._handlers.openai_serving_models.lora_requests.pop(version.name, None)
             await client.remove_lora(request.lora_int_id)
+            loaders.drop(request.lora_int_id)  # last: no step that was planned before looks for it any more
 
     async def generate(
         self, kind: Kind, body: dict[str, Any], version: Version | None
@@ -158,6 +169,7 @@ def _flags(settings: Settings, base: Base) -> list[str]:
         # Room for those that are on their way in while others leave: past this vLLM drops one by itself.
         *("--max-cpu-loras", str(settings.kept + settings.slots)),
         *("--lora-target-modules", *SERVED_LINEARS),
+        *("--worker-extension-cls", "server.engine.loader.LoaderExtension"),
         # A model that is shown tools calls them, whatever `tool_choice` says; and "none" has no parser.
         "--exclude-tools-when-tool-choice-none",
     ]
