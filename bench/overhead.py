@@ -16,8 +16,8 @@ from pathlib import Path
 
 from adapters import base
 from adapters.modules import SERVED_LINEARS
-from bench import load, report, servers
-from bench.load import Round
+from bench import chat_load, report, servers
+from bench.chat_load import Round
 from server.engine.vllm import COMPACT_JSON
 
 WORDS, TOKENS = 100, 64
@@ -43,8 +43,8 @@ def measure(server: servers.Server, streams: int, seed: int, quick: bool) -> Rou
     time.sleep(SETTLE_SECONDS)
     requests = STREAMS[streams] // (4 if quick else 1)
     shape = {"streams": streams, "words": WORDS, "tokens": TOKENS}
-    asyncio.run(load.run(server, requests=max(2, streams // 2), seed=seed + 10_000, **shape))
-    measured = asyncio.run(load.run(server, requests=requests, seed=seed, **shape))
+    asyncio.run(chat_load.run(server, requests=max(2, streams // 2), seed=seed + 10_000, **shape))
+    measured = asyncio.run(chat_load.run(server, requests=requests, seed=seed, **shape))
     server.freeze()
     return measured
 
