@@ -8,33 +8,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
-from adapters import base
-from adapters.modules import SERVED_LINEARS
 from bench import chat_load, report, servers
 from bench.chat_load import Round
-from server.engine.vllm import COMPACT_JSON
 
 WORDS, TOKENS = 100, 64
 SETTLE_SECONDS = 0.5
 STREAMS = {1: 16, 16: 96}  # streams at once -> requests in a round
-
-
-def flags() -> list[str]:
-    """The flags that `chorus serve --base tiny` gives its engine, for vLLM's own server."""
-    path = base.resolve("tiny", Path(tempfile.gettempdir())).path
-    return [
-        *("--model", str(path), "--served-model-name", "tiny"),
-        *("--enable-lora", "--max-lora-rank", "32", "--max-loras", "16", "--max-cpu-loras", "64"),
-        *("--lora-target-modules", *SERVED_LINEARS),
-        *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
-        *("--structured-outputs-config", json.dumps(COMPACT_JSON)),
-    ]
 
 
 def measure(server: servers.Server, streams: int, seed: int, quick: bool) -> Round:
@@ -59,7 +43,7 @@ def main() -> None:
         folder = Path(name)
         with servers.chorus(folder) as ours:
             ours.freeze()
-            with servers.stock(folder, flags()) as theirs:
+            with servers.stock(folder, servers.stock_flags()) as theirs:
                 theirs.freeze()
                 results = compare(ours, theirs, rounds, options.quick)
     finish(results)

@@ -22,7 +22,6 @@ import aiohttp
 from bench import report, servers
 from bench.adapters import random_adapter
 from bench.brands import Answer, Chorus, Side, Stock, ask
-from bench.overhead import flags
 
 STREAMS, BRANDS, TOKENS, OPERATIONS, LANES = 16, 8, 24, 1000, 2
 CANDIDATES, TRIES, WANTED = 24, 6, 12
@@ -205,7 +204,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             allowed = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
-            started = servers.chorus(folder) if name == "chorus" else servers.stock(folder, flags(), allowed)
+            started = (
+                servers.chorus(folder)
+                if name == "chorus"
+                else servers.stock(folder, servers.stock_flags(), allowed)
+            )
             with started as server:
                 make = Chorus if name == "chorus" else Stock
                 tally, mixed = asyncio.run(run(server, make, folder, operations))
