@@ -56,14 +56,15 @@ async def run(server: Server, *, streams: int, requests: int, words: int, tokens
 
         async def one_after_another() -> None:
             while waiting:
-                done.append(await _ask(session, server.model, waiting.pop(), tokens))
+                done.append(await ask(session, server.model, waiting.pop(), tokens))
 
         started = time.perf_counter()
         await asyncio.gather(*(one_after_another() for _ in range(streams)))
         return Round(done, time.perf_counter() - started)
 
 
-async def _ask(session: aiohttp.ClientSession, model: str, text: str, tokens: int) -> Stream:
+async def ask(session: aiohttp.ClientSession, model: str, text: str, tokens: int) -> Stream:
+    """One greedy answer of exactly `tokens` tokens. Raises RuntimeError when it is refused or breaks off."""
     body = {
         "model": model,
         "messages": [{"role": "user", "content": text}],

@@ -84,22 +84,21 @@ def chorus(
 ) -> Iterator[Server]:
     """`chorus serve --base ...`, ready, with one tenant; its home is `folder`/home."""
     home, port = folder / "home", free_port()
-    create = [sys.executable, "-m", "cli.main", "tenants", "create", "bench", "--home", str(home)]
-    key = subprocess.run(create, check=True, capture_output=True, text=True).stdout.strip()
+    key = new_key(home, "bench")
     found = bases.resolve(str(base), home)  # fetches one of the hub: the server itself is offline
     command = [sys.executable, "-m", "cli.main", "serve", "--base", str(base), "--home", str(home)]
-    command += [
-        "--port",
-        str(port),
-        *([] if worker else ["--no-worker"]),
-        "--",
-        *flags,
-        *fitting(device, flags),
-    ]
+    command += ["--port", str(port), *([] if worker else ["--no-worker"])]
+    command += ["--", *flags, *fitting(device, flags)]
     with _running(
         "chorus", command, port, "/readyz", folder, found.slug, found.path, key, device, environment
     ) as server:
         yield server
+
+
+def new_key(home: Path, tenant: str) -> str:
+    """A key of a new tenant, also of a server that runs."""
+    create = [sys.executable, "-m", "cli.main", "tenants", "create", tenant, "--home", str(home)]
+    return subprocess.run(create, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @contextmanager
@@ -109,6 +108,7 @@ def stock(
     environment: dict[str, str] | None = None,
     *,
     model: str = "tiny",
+    name: str = "vllm",
     device: str = "cpu",
 ) -> Iterator[Server]:
     """vLLM's own API server with `flags` (`stock_flags`, or what takes their place), ready; `model` is its
