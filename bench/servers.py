@@ -117,9 +117,7 @@ def stock(
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--port", str(port), *flags]
     command += fitting(device, flags)
     base = Path(flags[flags.index("--model") + 1])
-    with _running(
-        "vllm", command, port, "/health", folder, model, base, "none", device, environment
-    ) as server:
+    with _running(name, command, port, "/health", folder, model, base, "none", device, environment) as server:
         yield server
 
 
