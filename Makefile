@@ -54,8 +54,12 @@ format: $(VENV)/.dev ## Format the code and mend what the linter can
 serve: $(VENV)/.installed ## Serve the tiny base on port 8000
 	@$(VENV)/bin/chorus serve --base tiny
 
-bench: $(VENV)/.dev ## Measure our overhead against vLLM's own server
-	@$(PY) -m bench.overhead
+$(VENV)/.bench: $(VENV)/.dev requirements/bench.txt
+	@$(PIP) -r requirements/bench.txt
+	@touch $@
+
+bench: $(VENV)/.bench ## Run all benches (hours) and write docs/benchmarks.md
+	@$(PY) -m bench
 
 tiny: $(VENV)/.installed ## Build the tiny base model again (up to 45 minutes on 2 cores)
 	@$(PY) -m training.tiny

@@ -6,35 +6,18 @@ Same base, same engine flags, same engine plugin, one run, taking turns, order s
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
-from adapters import base
-from adapters.modules import SERVED_LINEARS
-from bench import chat_load, report, servers
+from bench import chat_load, options, report, servers
 from bench.chat_load import Round
-from server.engine.vllm import COMPACT_JSON
 
 WORDS, TOKENS = 100, 64
 SETTLE_SECONDS = 0.5
 STREAMS = {1: 16, 16: 96}  # streams at once -> requests in a round
-
-
-def flags() -> list[str]:
-    """The flags that `chorus serve --base tiny` gives its engine, for vLLM's own server."""
-    path = base.resolve("tiny", Path(tempfile.gettempdir())).path
-    return [
-        *("--model", str(path), "--served-model-name", "tiny"),
-        *("--enable-lora", "--max-lora-rank", "32", "--max-loras", "16", "--max-cpu-loras", "64"),
-        *("--lora-target-modules", *SERVED_LINEARS),
-        *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
-        *("--structured-outputs-config", json.dumps(COMPACT_JSON)),
-    ]
 
 
 def measure(server: servers.Server, streams: int, seed: int, quick: bool) -> Round:
@@ -50,18 +33,18 @@ def measure(server: servers.Server, streams: int, seed: int, quick: bool) -> Rou
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser = options.serving(__doc__, "fewer and shorter rounds")
     parser.add_argument("--rounds", type=int, help="rounds per server and load (default 10, quick 2)")
-    options = parser.parse_args()
-    rounds = options.rounds or (2 if options.quick else 10)
+    given = parser.parse_args()
+    rounds = given.rounds or (2 if given.quick else 10)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with servers.chorus(folder) as ours:
+        with servers.chorus(folder, base=given.base, device=given.device) as ours:
             ours.freeze()
-            with servers.stock(folder, flags()) as theirs:
+            flags = servers.stock_flags(ours.base, model=ours.model)
+            with servers.stock(folder, flags, model=ours.model, device=given.device) as theirs:
                 theirs.freeze()
-                results = compare(ours, theirs, rounds, options.quick)
+                results = compare(ours, theirs, rounds, given.quick)
     finish(results)
 
 

@@ -7,7 +7,6 @@ request that gets the new version. The same is done to vLLM's own server, by loa
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import statistics
@@ -19,10 +18,9 @@ from pathlib import Path
 
 import aiohttp
 
-from bench import report, servers
+from bench import options, report, servers, sides
 from bench.adapters import random_adapter
 from bench.brands import Answer, Chorus, Side, Stock, ask
-from bench.overhead import flags
 
 STREAMS, BRANDS, TOKENS, OPERATIONS, LANES = 16, 8, 24, 1000, 2
 CANDIDATES, TRIES, WANTED = 24, 6, 12
@@ -62,11 +60,13 @@ class Tally:
     operations: int = 0
 
 
-async def stable_texts(side: Side, session: aiohttp.ClientSession, folder: Path) -> dict[str, Path]:
+async def stable_texts(
+    side: Side, session: aiohttp.ClientSession, folder: Path, base: Path
+) -> dict[str, Path]:
     """Texts that a version gave every time, alone or in a full batch, each with its adapter's folder."""
     made = {}
     for seed in range(CANDIDATES):
-        adapter = random_adapter(folder / f"reference-{seed}", seed, rank=8)
+        adapter = random_adapter(folder / f"reference-{seed}", seed, rank=8, base=base)
         name = await side.publish(f"reference-{seed}", adapter, live=False)
         made[name if name.startswith("ft:") else f"reference-{seed}"] = adapter
     names = list(made) * TRIES
@@ -98,7 +98,7 @@ async def stream(
 
 async def operate(
     side: Side, session: aiohttp.ClientSession, lives: dict[str, Life], texts: dict[str, Path], tally: Tally,
-    count: int, folder: Path, seed: int,
+    count: int, folder: Path, seed: int, base: Path,
 ) -> None:  # fmt: skip
     """`count` operations, one after the other; each is watched until a request gets the new version."""
     source = random.Random(seed)
@@ -117,7 +117,7 @@ async def operate(
                 await side.promote(brand, version)
             else:
                 text = source.choice([one for one in texts if one != life.versions.get(life.live)])
-                adapter = random_adapter_like(texts[text], folder / f"{seed}-{number}")
+                adapter = random_adapter_like(texts[text], folder / f"{seed}-{number}", base)
                 asked = time.perf_counter()
                 version = await side.publish(brand, adapter)
                 life.versions[version] = text
@@ -130,10 +130,10 @@ async def operate(
         tally.visible.append(await until_visible(session, brand, life.versions[version], done, tally))
 
 
-def random_adapter_like(folder: Path, target: Path) -> Path:
+def random_adapter_like(folder: Path, target: Path, base: Path) -> Path:
     """The same weights in other bytes, so that they are another version."""
     seed = int(folder.name.rsplit("-", 1)[1])
-    return random_adapter(target, seed, rank=8, note=target.name)
+    return random_adapter(target, seed, rank=8, note=target.name, base=base)
 
 
 async def until_visible(
@@ -170,11 +170,11 @@ async def run(
     timeout = aiohttp.ClientTimeout(total=120)
     async with aiohttp.ClientSession(server.root, headers=headers, timeout=timeout) as session:
         side, tally, over = make(session), Tally(), asyncio.Event()
-        texts = await stable_texts(side, session, folder)
+        texts = await stable_texts(side, session, folder, server.base)
         lives = {f"brand-{number}": Life() for number in range(BRANDS)}
         for number, (brand, life) in enumerate(lives.items()):
             text = list(texts)[number]
-            adapter = random_adapter_like(texts[text], folder / f"first-{number}")
+            adapter = random_adapter_like(texts[text], folder / f"first-{number}", server.base)
             asked = time.perf_counter()
             version = await side.publish(brand, adapter)
             life.versions[version] = text
@@ -186,7 +186,7 @@ async def run(
         lanes = [{brand: lives[brand] for brand in brands[lane::LANES]} for lane in range(LANES)]
         await asyncio.gather(
             *(
-                operate(side, session, lane, texts, tally, operations // LANES, folder, seed)
+                operate(side, session, lane, texts, tally, operations // LANES, folder, seed, server.base)
                 for seed, lane in enumerate(lanes)
             )
         )
@@ -196,17 +196,13 @@ async def run(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="40 operations")
-    options = parser.parse_args()
-    operations = 40 if options.quick else OPERATIONS
+    given = options.serving(__doc__, "40 operations").parse_args()
+    operations = 40 if given.quick else OPERATIONS
     rows, results = [], {}
     for name in ("chorus", "vllm"):
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
-            allowed = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
-            started = servers.chorus(folder) if name == "chorus" else servers.stock(folder, flags(), allowed)
-            with started as server:
+            with sides.start(name, folder, given.base, given.device) as server:
                 make = Chorus if name == "chorus" else Stock
                 tally, mixed = asyncio.run(run(server, make, folder, operations))
         results[name] = tally, mixed

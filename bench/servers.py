@@ -6,6 +6,7 @@ engine still wakes often enough to disturb its neighbour on two cores.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -21,25 +22,30 @@ import httpx
 import psutil
 
 from adapters import base as bases
+from adapters.base import TINY
+from adapters.modules import SERVED_LINEARS
+from server.engine.vllm import COMPACT_JSON
 
 START_SECONDS = 600
-ENVIRONMENT = {
+DEVICES = ("cpu", "cuda")
+ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
+CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
-    "HF_HUB_OFFLINE": "1",
     # Ours sets it on CPU; it also decides which kernels vLLM takes, so both sides get it.
     "TORCH_COMPILE_DISABLE": "1",
 }
+# Two servers stand on one GPU, and each would take nearly all of its memory.
+CUDA_FLAGS = ("--gpu-memory-utilization", "0.4")
 
 
 @dataclass
 class Server:
-    """A started server; `model` is what to ask it for."""
+    """A started server; `model` is what to ask it for, `base` the folder of its base model."""
 
     name: str
     root: str
     model: str
+    base: Path
     key: str
     process: psutil.Popen
 
@@ -75,20 +81,27 @@ def chorus(
     worker: bool = False,
     environment: dict[str, str] | None = None,
     prepare: Callable[[Path], None] = lambda _: None,
+    device: str = "cpu",
 ) -> Iterator[Server]:
     """`chorus serve --base ...`, ready, with one tenant, `bench`; its home is `folder`/home, into which
     `prepare` may put things before the start."""
     home, port = folder / "home", free_port()
-    create = [sys.executable, "-m", "cli.main", "tenants", "create", "bench", "--home", str(home)]
-    key = subprocess.run(create, check=True, capture_output=True, text=True).stdout.strip()
+    key = new_key(home, "bench")
     prepare(home)
+    found = bases.resolve(str(base), home)  # fetches one of the hub: the server itself is offline
     command = [sys.executable, "-m", "cli.main", "serve", "--base", str(base), "--home", str(home)]
-    command += ["--port", str(port), *([] if worker else ["--no-worker"]), "--", *flags]
-    model = bases.resolve(str(base), home).slug
+    command += ["--port", str(port), *([] if worker else ["--no-worker"])]
+    command += ["--", *flags, *fitting(device, flags)]
     with _running(
-        "chorus", command, port, "/readyz", folder, model=model, key=key, environment=environment
+        "chorus", command, port, "/readyz", folder, found.slug, found.path, key, device, environment
     ) as server:
         yield server
+
+
+def new_key(home: Path, tenant: str) -> str:
+    """A key of a new tenant, also of a server that runs."""
+    create = [sys.executable, "-m", "cli.main", "tenants", "create", tenant, "--home", str(home)]
+    return subprocess.run(create, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @contextmanager
@@ -99,14 +112,38 @@ def stock(
     *,
     model: str = "tiny",
     name: str = "vllm",
+    device: str = "cpu",
 ) -> Iterator[Server]:
-    """vLLM's own API server with `flags`, ready; `model` is its --served-model-name."""
+    """vLLM's own API server with `flags` (`stock_flags`, or what takes their place), ready; `model` is its
+    --served-model-name."""
     port = free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--port", str(port), *flags]
-    with _running(
-        name, command, port, "/health", folder, model=model, key="none", environment=environment
-    ) as server:
+    command += fitting(device, flags)
+    base = Path(flags[flags.index("--model") + 1])
+    with _running(name, command, port, "/health", folder, model, base, "none", device, environment) as server:
         yield server
+
+
+def stock_flags(base: Path = TINY, *, model: str = "tiny", lora: bool = True) -> list[str]:
+    """The flags that `chorus serve --base ...` gives its engine, for vLLM's own server (a test compares)."""
+    flags = ["--model", str(base), "--served-model-name", model]
+    if lora:
+        flags += ["--enable-lora", "--max-lora-rank", "32", "--max-loras", "16", "--max-cpu-loras", "64"]
+        flags += ["--lora-target-modules", *SERVED_LINEARS]
+    if base == TINY:
+        flags += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
+        flags += ["--structured-outputs-config", json.dumps(COMPACT_JSON)]
+    return flags
+
+
+def environment_of(device: str) -> dict[str, str]:
+    """What every server of a bench gets; nothing of the CPU build where there is a GPU."""
+    return ENVIRONMENT | (CPU_ENVIRONMENT if device == "cpu" else {})
+
+
+def fitting(device: str, flags: Sequence[str]) -> list[str]:
+    """What `flags` lack on this device; both sides get it."""
+    return [] if device == "cpu" or CUDA_FLAGS[0] in flags else list(CUDA_FLAGS)
 
 
 def free_port() -> int:
@@ -122,17 +159,18 @@ def _running(
     port: int,
     ready: str,
     folder: Path,
-    *,
     model: str,
+    base: Path,
     key: str,
-    environment: dict[str, str] | None = None,
+    device: str,
+    environment: dict[str, str] | None,
 ) -> Iterator[Server]:
     log = folder / f"{name}.log"
     with log.open("wb") as out:
         process = psutil.Popen(
-            command, stdout=out, stderr=out, env={**os.environ, **ENVIRONMENT, **(environment or {})}
+            command, stdout=out, stderr=out, env=os.environ | environment_of(device) | (environment or {})
         )
-    server = Server(name, f"http://127.0.0.1:{port}", model, key, process)
+    server = Server(name, f"http://127.0.0.1:{port}", model, base, key, process)
     try:
         _wait(server, ready, log)
         yield server

@@ -5,7 +5,6 @@ A promoted version is new each time and was proven when it was imported; a rollb
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
 import tempfile
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import aiohttp
 
-from bench import report, servers
+from bench import options, report, servers
 from bench.adapters import random_adapter
 from bench.brands import Chorus, ask
 
@@ -48,10 +47,10 @@ async def run(
     promotes, rollbacks, failures, over = [], [], list[str](), asyncio.Event()
     async with aiohttp.ClientSession(server.root, headers=headers) as session:
         side = Chorus(session)
-        old = await side.publish("luxe", random_adapter(folder / "first", 1))
+        old = await side.publish("luxe", random_adapter(folder / "first", 1, base=server.base))
         streams = [asyncio.create_task(load(session, over, failures)) for _ in range(STREAMS)]
         for number in range(rounds):
-            adapter = random_adapter(folder / f"{number}", 2 + number)
+            adapter = random_adapter(folder / f"{number}", 2 + number, base=server.base)
             new = await side.publish("luxe", adapter, live=False)
             try:
                 promotes.append(await first_token(session, side.promote("luxe", new), new))
@@ -64,11 +63,13 @@ async def run(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="10 rounds")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place, servers.chorus(Path(place)) as server:
-        promotes, rollbacks, failures = asyncio.run(run(server, Path(place), 10 if options.quick else ROUNDS))
+    given = options.serving(__doc__, "10 rounds").parse_args()
+    rounds = 10 if given.quick else ROUNDS
+    with (
+        tempfile.TemporaryDirectory() as place,
+        servers.chorus(Path(place), base=given.base, device=given.device) as server,
+    ):
+        promotes, rollbacks, failures = asyncio.run(run(server, Path(place), rounds))
     for failure in sorted(set(failures))[:5]:
         print(failure[:300], flush=True)
     rows = [

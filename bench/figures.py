@@ -1,0 +1,61 @@
+"""What a bench is to the runner and the document: figures, bars, plots. bench/catalogue.py lists all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`key` in a bench's last line (`25m/memory_ratio` is nested), and the most, or the least, it may be."""
+
+    key: str
+    means: str
+    most: float | None = None
+    least: float | None = None
+
+    @property
+    def bar(self) -> str:
+        if self.most is not None:
+            return f"at most {self.most:g}"
+        return "" if self.least is None else f"at least {self.least:g}"
+
+    def held(self, value: float) -> bool:
+        return (self.most is None or value <= self.most) and (self.least is None or value >= self.least)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A bar for each (label, key). A `*` in a key is any case of a nested result: its name is the label.
+
+    What is `others` is drawn paler: what ours is compared with.
+    """
+
+    name: str
+    title: str
+    rows: tuple[tuple[str, str], ...]
+    others: tuple[tuple[str, str], ...] = ()
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """`serving`: it starts servers, so it takes --device and --base."""
+
+    name: str
+    title: str
+    says: str
+    figures: tuple[Figure, ...]
+    plots: tuple[Plot, ...] = ()
+    serving: bool = False
+
+
+def flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """(`case/key`, value) of a last line, in its order."""
+    for key, value in figures.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}/")
+        else:
+            yield prefix + key, value

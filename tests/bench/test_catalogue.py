@@ -1,0 +1,56 @@
+"""Every bench is in the catalogue, says what its figures mean, and can be run as the runner runs it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import bench
+from bench.catalogue import BENCHES
+from bench.figures import Bench, Figure, flat
+
+HERE = Path(bench.__file__).parent
+NOT_A_BENCH = {"__main__", "trainers"}  # the runner, and the processes of bench.training
+TO_COME = {"lora", "load", "many", "start"}  # written beside this list
+
+
+def modules() -> set[str]:
+    return {path.stem for path in HERE.glob("*.py") if '__name__ == "__main__"' in path.read_text()}
+
+
+def test_every_bench_module_is_in_the_catalogue_once() -> None:
+    named = Counter(each.name for each in BENCHES)
+    assert set(named.values()) == {1}
+    assert modules() - NOT_A_BENCH <= set(named)
+    assert set(named) - modules() <= TO_COME
+
+
+@pytest.mark.parametrize("each", BENCHES, ids=lambda each: each.name)
+def test_each_says_what_it_is_and_its_plots_show_figures_that_it_has(each: Bench) -> None:
+    keys = {figure.key for figure in each.figures}
+    assert each.title
+    assert each.says.endswith(".")
+    assert len(keys) == len(each.figures)
+    shown = {key for plot in each.plots for _, key in (*plot.rows, *plot.others)}
+    assert {key for key in shown if "*" not in key} <= keys
+
+
+@pytest.mark.parametrize("each", [each for each in BENCHES if each.serving], ids=lambda each: each.name)
+def test_what_starts_servers_takes_a_device_and_a_base(each: Bench) -> None:
+    if (module := HERE / f"{each.name}.py").exists():
+        assert "options.serving(" in module.read_text()
+
+
+def test_a_bar_has_one_side_and_says_whether_it_held() -> None:
+    assert all(figure.most is None or figure.least is None for each in BENCHES for figure in each.figures)
+    most, least, none = Figure("a", "b", most=1.5), Figure("a", "b", least=0.8), Figure("a", "b")
+    assert (most.bar, least.bar, none.bar) == ("at most 1.5", "at least 0.8", "")
+    assert [most.held(1.5), most.held(1.51), least.held(0.8), least.held(0.79)] == [True, False, True, False]
+    assert Figure("failed", "b", most=0).bar == "at most 0"
+
+
+def test_a_nested_result_is_read_by_case_and_key() -> None:
+    nested = {"25m": {"speed": 3.5, "memory": 0.4}, "errors": 0}
+    assert dict(flat(nested)) == {"25m/speed": 3.5, "25m/memory": 0.4, "errors": 0}

@@ -1,0 +1,127 @@
+"""docs/benchmarks.md says what was measured: no more, and nothing else than the kept JSON."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+from bench import document, runs
+from bench.catalogue import BENCHES
+from bench.figures import Bench, Figure, Plot
+from bench.runs import Run
+
+SPEED = Bench(
+    "speed",
+    "How fast",
+    "It says how fast.",
+    (
+        Figure("ratio", "ours / theirs", most=1.1),
+        Figure("small/gain", "how much", least=2),
+        Figure("seen", "n"),
+    ),
+    (Plot("speed", "How <fast>", (("ours", "ratio"), ("", "*/gain")), (("theirs", "other"),), " s"),),
+    serving=True,
+)
+RUN = Run(
+    bench="speed",
+    device="cpu",
+    base=None,
+    quick=False,
+    command="python -m bench.speed",
+    commit="abc",
+    began="2026-11-28T07:18Z",
+    seconds=125,
+    failed=None,
+    figures={"ratio": 1.2, "small": {"gain": 2.5}, "seen": 8709.0, "other": 3.14159},
+    machine={"cpu": "EPYC", "cores": "2"},
+)
+
+
+def text(*kept: Run) -> str:
+    return document.files([SPEED], kept)["benchmarks.md"]
+
+
+def test_the_document_in_the_tree_is_what_the_kept_figures_give() -> None:
+    made = document.files(BENCHES, runs.load())
+    assert {name: (runs.DOCS / name).read_text() for name in made} == made, "run: python -m bench --write"
+    pictures = {f"benchmarks/{path.name}" for path in runs.KEPT.glob("*.svg")}
+    assert pictures == set(made) - {"benchmarks.md"}
+
+
+def test_what_is_kept_in_the_tree_names_no_folder_of_a_machine() -> None:
+    for path in (runs.DOCS / "benchmarks.md", *runs.KEPT.glob("*.json")):
+        assert not any(part in path.read_text() for part in ("/home/", "/root/", "/tmp/", "/work/")), path
+
+
+def test_a_figure_is_shown_with_its_bar_and_whether_it_held() -> None:
+    shown = text(RUN)
+    assert "| [speed](#speed) | `ratio` | ours / theirs | 1.2 | at most 1.1 | **no** |" in shown
+    assert "| `small/gain` | how much | 2.5 | at least 2 | yes |" in shown
+    assert "| `seen` | n | 8,709 |  |  |" in shown
+    assert "Of 2 bars 1 hold, 1 do not, and 0 are not measured." in shown
+    assert (
+        "Measured on 2026-11-28 in 2 min at commit abc. To repeat it: `.venv/bin/python -m bench.speed`."
+        in shown
+    )
+    assert "cpu EPYC, cores 2." in shown
+
+
+def test_a_figure_that_the_catalogue_does_not_know_is_shown_all_the_same() -> None:
+    assert "| `other` |  | 3.14 |  |  |" in text(RUN)
+
+
+def test_a_try_and_a_bench_that_was_not_run_have_no_figure() -> None:
+    for kept in ((), (replace(RUN, quick=True),)):
+        shown = text(*kept)
+        assert "1.2" not in shown
+        assert "Of 2 bars 0 hold, 0 do not, and 2 are not measured." in shown
+        assert "Not measured yet." in shown
+
+
+def test_a_failed_bench_is_said_to_have_failed() -> None:
+    shown = text(replace(RUN, failed="status 1: no memory", figures=None))
+    assert "| failed | at most 1.1 |  |" in shown
+    assert "**Failed** (status 1: no memory) on 2026-11-28" in shown
+
+
+def test_figures_of_a_gpu_or_of_another_base_stand_apart_from_the_bars() -> None:
+    gpu = replace(RUN, device="cuda", machine={"gpu": "H"}, figures={"ratio": 1.01})
+    other = replace(RUN, base="Qwen/Qwen3-4B", figures={"ratio": 1.03})
+    shown = text(gpu, other)
+    assert "Of 2 bars 0 hold, 0 do not, and 2 are not measured." in shown
+    for line in (
+        "On cuda, base `default`",
+        "| `ratio` | 1.01 |",
+        "base `Qwen/Qwen3-4B`",
+        "| `ratio` | 1.03 |",
+    ):
+        assert line in shown
+    assert "## Machines\n1. gpu H.\n2. cpu EPYC" in shown
+
+
+def test_a_plot_is_a_picture_with_a_bar_per_figure_that_was_measured() -> None:
+    made = document.files([SPEED], [RUN])
+    assert "![How <fast>](benchmarks/speed.svg)" in made["benchmarks.md"]
+    picture = ElementTree.fromstring(made["benchmarks/speed.svg"])
+    space = "{http://www.w3.org/2000/svg}"
+    assert [bar.get("class") for bar in picture.iter(f"{space}rect")] == ["bar strong", "bar strong", "bar"]
+    assert [each.text for each in picture.iter(f"{space}text")][::2] == ["ours", "small", "theirs"]
+    nothing = replace(RUN, figures={"seen": 1.0})
+    assert list(document.files([SPEED], [nothing])) == ["benchmarks.md"]
+
+
+def test_writing_takes_away_the_picture_of_what_is_no_longer_kept(tmp_path: Path) -> None:
+    document.write([SPEED], [RUN], tmp_path)
+    assert (tmp_path / "benchmarks" / "speed.svg").is_file()
+    document.write([SPEED], [], tmp_path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["benchmarks.md"]
+
+
+def test_a_run_comes_back_as_it_was_kept_each_device_and_base_in_its_file_and_tries_are_not_read(
+    tmp_path: Path,
+) -> None:
+    kept = [RUN, replace(RUN, device="cuda"), replace(RUN, device="cuda", base="Qwen/Qwen3-4B")]
+    names = [runs.save(run, tmp_path).name for run in (*kept, replace(RUN, quick=True))]
+    assert names == ["speed.json", "speed.cuda.json", "speed.cuda.qwen-qwen3-4b.json", "speed.quick.json"]
+    assert sorted(runs.load(tmp_path), key=lambda run: len(run.file)) == kept

@@ -1,0 +1,144 @@
+"""The runner: one bench after another, whatever becomes of each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bench import __main__ as command
+from bench import document, machine, runner, runs
+from bench.catalogue import BENCHES
+from bench.figures import Bench
+from bench.runs import Run
+
+SERVING = next(each for each in BENCHES if each.name == "swap")
+ALONE = next(each for each in BENCHES if each.name == "admission")
+
+
+def measured(code: str, seconds: float = 60) -> tuple[Any, Any]:
+    return runner.measure([sys.executable, "-c", code], seconds)
+
+
+def test_the_last_line_is_what_a_bench_found(capfd: pytest.CaptureFixture[str]) -> None:
+    found = measured(
+        "import sys; print('a table'); print('{\"a\": {\"b\": 1.5}}'); print('noise', file=sys.stderr)"
+    )
+    assert found == ({"a": {"b": 1.5}}, None)
+    assert "a table" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("print('{}'); raise SystemExit('no /opt/some/place/file.txt there')", "status 1: no file.txt there"),
+        ("print('{\"a\": 1}'); print('done')", "ended without a last line of JSON"),
+        ("pass", "ended without a last line of JSON"),
+        ("import os; os._exit(3)", "status 3: no reason given"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "status -9: no reason given"),
+    ],
+)
+def test_a_failure_says_how_and_names_no_folder(code: str, why: str) -> None:
+    assert measured(code) == (None, why)
+
+
+def test_one_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys; "
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
+        f"open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid)); child.wait()"
+    )
+    assert measured(code, seconds=2) == (None, "took longer than 2 s")
+    pid = int((tmp_path / "child").read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_what_a_bench_leaves_behind_does_not_hold_up_the_next() -> None:
+    code = (
+        "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
+        "print('{\"a\": 1}')"
+    )
+    assert measured(code) == ({"a": 1}, None)
+
+
+def test_device_and_base_are_given_to_what_starts_servers_only() -> None:
+    def given(each: Bench, **told: Any) -> list[str]:
+        return runner.arguments(each, **{"quick": False, "device": "cpu", "base": None} | told)
+
+    assert given(SERVING) == []
+    assert given(SERVING, quick=True, device="cuda", base="Qwen/Qwen3-4B") == [
+        *("--quick", "--device", "cuda", "--base", "Qwen/Qwen3-4B")
+    ]
+    assert given(ALONE, quick=True, device="cuda", base="x") == ["--quick"]
+
+
+def test_a_kept_run_names_its_command_but_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr(runner, "measure", lambda command, seconds: ({"a": 1.0}, None))
+    run = runner.run(SERVING, quick=False, device="cpu", base=str(tmp_path / "mine"))
+    assert (run.base, run.command) == ("mine", "python -m bench.swap --base mine")
+    assert str(tmp_path) not in json.dumps(run.figures | run.machine)
+
+
+def test_the_machine_is_described_by_what_matters_to_speed() -> None:
+    found = machine.describe()
+    assert {"cpu", "cores", "flags", "memory", "system", "python", "torch"} <= set(found)
+    assert found == machine.describe()
+
+
+@pytest.fixture
+def suite(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+    """The command with a runner that fails on `swap`: what ran, what was kept, how often it was written."""
+    seen: dict[str, list[Any]] = {"ran": [], "kept": [], "written": []}
+
+    def run(each: Bench, *, quick: bool, device: str, base: str | None) -> Run:
+        seen["ran"].append(each.name)
+        failed = "status 1" if each.name == "swap" else None
+        return Run(
+            each.name, device, base, quick, "python", None, "2026-11-28T07:18Z", 1, failed,
+            None if failed else {each.figures[0].key: 1.0}, {},
+        )  # fmt: skip
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(runs, "save", seen["kept"].append)
+    monkeypatch.setattr(document, "write", lambda *_: seen["written"].append(1))
+    return seen
+
+
+def test_a_bench_that_fails_is_kept_as_failed_and_the_others_go_on(suite: dict[str, list[Any]]) -> None:
+    assert command.main([]) == 1
+    names = [each.name for each in BENCHES]
+    assert suite["ran"] == [run.bench for run in suite["kept"]] == names
+    assert [run.bench for run in suite["kept"] if run.failed] == ["swap"]
+    assert len(suite["written"]) == len(names)
+
+
+def test_only_those_that_are_named_run_and_a_try_does_not_write_the_document(
+    suite: dict[str, list[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--quick", "--only", "kills", "admission"]) == 0
+    assert (suite["ran"], suite["written"]) == (["admission", "kills"], [])
+    assert "no measurement" in capsys.readouterr().out
+
+
+def test_write_runs_nothing(suite: dict[str, list[Any]]) -> None:
+    assert command.main(["--write"]) == 0
+    assert (suite["ran"], len(suite["written"])) == ([], 1)
+
+
+def test_on_a_gpu_only_what_starts_servers_runs_and_another_is_refused(suite: dict[str, list[Any]]) -> None:
+    command.main(["--device", "cuda"])
+    assert suite["ran"] == [each.name for each in BENCHES if each.serving]
+    with pytest.raises(SystemExit):
+        command.main(["--device", "cuda", "--only", "kills"])
+
+
+def test_a_failed_run_has_no_figures_to_show(suite: dict[str, list[Any]]) -> None:
+    command.main(["--only", "swap"])
+    (run,) = suite["kept"]
+    assert replace(run, failed=None).figures is None
