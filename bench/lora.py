@@ -8,7 +8,6 @@ token of N prompts of 512 tokens sent at once, one per adapter / of as many with
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import statistics
@@ -20,7 +19,8 @@ from pathlib import Path
 import aiohttp
 import torch
 
-from bench import models, report, servers
+from adapters.modules import SERVED_LINEARS
+from bench import models, options, report, servers
 from bench.adapters import random_adapter
 
 STREAMS, TOKENS, PROMPT, LONG = 16, 96, 32, 512
@@ -42,6 +42,7 @@ def flags(base: Path, folder: Path, lora: bool) -> list[str]:
     return [
         *common,
         *("--enable-lora", "--max-loras", str(SLOTS), "--max-lora-rank", str(RANK)),
+        *("--lora-target-modules", *SERVED_LINEARS),
         *("--lora-modules", *modules),
     ]
 
@@ -114,26 +115,27 @@ def measure(server: servers.Server, seed: int, tokens: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two rounds of short answers")
+    parser = options.serving(__doc__, "two rounds of short answers", base="medium")
     parser.add_argument("--rounds", type=int, help="rounds per side (default 6, quick 2)")
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    rounds = options.rounds or (2 if options.quick else 6)
-    tokens = 32 if options.quick else TOKENS
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), help="which to measure")
+    given = parser.parse_args()
+    rounds = given.rounds or (2 if given.quick else 6)
+    tokens = 32 if given.quick else TOKENS
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
         folder = Path(place)
-        base = models.medium(folder / "base")
+        base = models.chosen(given.base, folder)
         for number in range(SLOTS):
             random_adapter(folder / str(number), number, RANK, base=base, dtype=torch.bfloat16)
         started = []
-        for side in options.sides:
+        for side in given.sides:
             plugins = {"VLLM_PLUGINS": "none"} if side == "stock" else None
-            given = flags(base, folder, lora=side != "off")
-            server = stack.enter_context(servers.stock(folder, given, plugins, model="base", name=side))
+            asked = flags(base, folder, lora=side != "off")
+            server = stack.enter_context(
+                servers.stock(folder, asked, plugins, model="base", name=side, device=given.device)
+            )
             server.freeze()
             started.append(server)
-        found: dict[str, list[dict[str, float]]] = {side: [] for side in options.sides}
+        found: dict[str, list[dict[str, float]]] = {side: [] for side in given.sides}
         for turn in range(rounds):
             for server in started[turn % len(started) :] + started[: turn % len(started)]:
                 # vLLM's own products take a minute a round, and vary by little of what they differ by.

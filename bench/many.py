@@ -8,7 +8,6 @@ server's processes gain per thousand requests once every brand was asked: near 0
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import random
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import aiohttp
 
-from bench import models, registered, report, servers
+from bench import models, options, registered, report, servers
 from bench.chat_load import Round, Stream, ask, prompt
 
 STREAMS, TOKENS, WORDS, SLOTS, FEW = 16, 64, 60, 16, 8
@@ -114,31 +113,32 @@ def growth(client: Client, brands: int, rounds: int, requests: int) -> tuple[flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="100 brands, one law, short rounds")
+    parser = options.serving(__doc__, "100 brands, one law, short rounds", base="medium")
     parser.add_argument("--brands", type=int, help="registered brands (default 1000, quick 100)")
     parser.add_argument("--rounds", type=int, help="rounds of the main case (default 3, quick 2)")
     parser.add_argument("--cases", choices=("all", "main"), default="all", help="the table, or its main row")
-    options = parser.parse_args()
-    brands = options.brands or (100 if options.quick else 1000)
-    rounds, requests = options.rounds or (2 if options.quick else 3), 32 if options.quick else 64
+    given = parser.parse_args()
+    brands = given.brands or (100 if given.quick else 1000)
+    rounds, requests = given.rounds or (2 if given.quick else 3), 32 if given.quick else 64
     main_case, others = Case(brands, MAIN), []
-    if not options.quick and options.cases == "all":
+    if not given.quick and given.cases == "all":
         counts = [FEW, *(count for count in (64, 256) if count < brands), brands]
         others = [Case(n, law) for n, law in itertools.product(counts, LAWS) if (n, law) != (brands, MAIN)]
     with tempfile.TemporaryDirectory() as name:
-        base = models.medium(Path(name) / "medium")
+        base = models.chosen(given.base, Path(name))
 
         def prepare(home: Path) -> None:
             registered.register(home, base, brands)
 
         slots = {"CHORUS_MAX_LORAS": str(SLOTS)}
-        with servers.chorus(Path(name), base=base, environment=slots, prepare=prepare) as server:
+        with servers.chorus(
+            Path(name), base=base, environment=slots, prepare=prepare, device=given.device
+        ) as server:
             client = Client(server)
             once = iter([registered.brand(number) for number in range(brands)])
             asyncio.run(client.round(once, brands, 0, tokens=2))
             compare(client, [main_case], rounds, requests)
-            held, gained = growth(client, brands, 3 if options.quick else 6, 4 * requests)
+            held, gained = growth(client, brands, 3 if given.quick else 6, 4 * requests)
             compare(client, others, 1, requests)
     finish([main_case, *others], client.errors, held, gained)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from adapters import base as bases
 from adapters.base import TINY
 
 # 137 million parameters, 3.7 of them in the tied vocabulary: the size of our figures of serving.
@@ -36,3 +37,8 @@ def random_llama(folder: Path, seed: int, *, dtype: torch.dtype = torch.bfloat16
 def medium(folder: Path) -> Path:
     """The model that the benches of serving ask: bf16, 274 MB."""
     return random_llama(folder, 1, **MEDIUM)
+
+
+def chosen(base: str, folder: Path) -> Path:
+    """The folder of what `--base` names; MEDIUM is made, in `folder`."""
+    return medium(folder / "medium") if base == "medium" else bases.resolve(base, folder).path

@@ -10,12 +10,17 @@ from bench import servers
 from records.settings import Settings
 from server.engine.vllm import _flags
 
-OURS_ALONE = "--exclude-tools-when-tool-choice-none"
+OURS_ALONE = {
+    "--exclude-tools-when-tool-choice-none",
+    "--worker-extension-cls",
+    "server.engine.loader.LoaderExtension",
+}
 
 
 def test_vllms_own_server_gets_the_flags_that_ours_gives_its_engine(tmp_path: Path) -> None:
-    ours = _flags(Settings(base="tiny"), bases.resolve("tiny", tmp_path))
-    assert servers.stock_flags() == [flag for flag in ours if flag != OURS_ALONE]
+    settings = Settings(base="tiny", max_lora_rank=32, max_loras=16, max_cpu_loras=48)
+    ours = _flags(settings, bases.resolve("tiny", tmp_path))
+    assert servers.stock_flags() == [flag for flag in ours if flag not in OURS_ALONE]
 
 
 def test_another_base_has_no_flags_of_the_tiny_one_and_lora_can_be_off() -> None:
