@@ -1,9 +1,9 @@
 """Training speed and memory against transformers.Trainer and TRL's SFTTrainer: the same data, model, batches,
 optimizer and schedule, in processes of their own, round after round.
 
-`speedup_*`: real tokens per second of ours against theirs; `memory_ratio`: largest resident memory of ours
-against Trainer's; `loss_difference`: the largest relative distance of a step's loss from Trainer's. Trainer
-runs in float32, its default, and once more over a base in bf16, under autocast: its losses are not compared.
+`speedup_*`: real tokens per second of ours against theirs; `memory_*`: largest memory of ours against theirs;
+`loss_difference`: the largest relative distance of a step's loss from a float32 Trainer's. `--device cuda`:
+on a GPU, where a job checkpoints gradients; `kept_*` is ours without, against a Trainer without.
 """
 
 from __future__ import annotations
@@ -16,29 +16,67 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench import report
-from bench.trainers import SIDES, Run
-from bench.workloads import BATCH, large, tiny
+from bench import card, report
+from bench.trained import DEVICES, Run
+from bench.workloads import billion, large, tiny
 
-WORKLOADS = {"tiny": tiny, "25m": large}
+WORKLOADS = {"tiny": tiny, "25m": large, "1b": billion}
 # workload: (examples to train on, held out) of a full run and of a quick one
-SIZES = {"tiny": ((304, 32), (48, 8)), "25m": ((96, 32), (24, 8))}
+SIZES = {
+    "tiny": ((304, 32), (48, 8)),
+    "25m": ((96, 32), (24, 8)),
+    "1b": ((640, 32), (160, 8)),
+}
+ON = {"cpu": ("tiny", "25m"), "cuda": tuple(WORKLOADS)}
 ROUNDS = 3
-TOLERANCE = 1e-3
-COMPARED = ("ours", "trl")  # whose losses must be Trainer's
+SIDES = {
+    "cpu": ("ours", "trainer", "trainer_bf16", "trl"),
+    "cuda": ("ours", "ours_kept", "trainer", "trainer_bf16", "trainer_bf16_recomputed", "trl"),
+}
+# figure: (ours, theirs)
+SPEEDUPS = {
+    "speedup_vs_trainer": ("ours", "trainer"),
+    "speedup_vs_trainer_bf16": ("ours", "trainer_bf16"),
+    "speedup_vs_trl": ("ours", "trl"),
+    "speedup_vs_trainer_bf16_recomputed": ("ours", "trainer_bf16_recomputed"),
+    "kept_speedup_vs_trainer_bf16": ("ours_kept", "trainer_bf16"),
+}
+MEMORY = {
+    "memory_ratio": ("ours", "trainer"),
+    "memory_vs_trainer_bf16_recomputed": ("ours", "trainer_bf16_recomputed"),
+    "kept_memory_vs_trainer_bf16": ("ours_kept", "trainer_bf16"),
+}
+# On a GPU ours computes in bf16 whatever the base's size, and so does TRL.
+TOLERANCE = {"cpu": 1e-3, "cuda": 5e-3}
+COMPARED = ("ours", "ours_kept", "trl")  # whose losses must be Trainer's
 LIBRARIES = ("trl", "datasets")
 # As in a job (training/process.py); the libraries must not reach out to anybody.
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+# Trainer would spread a batch over all cards of a machine, ours trains on one.
+ONE_CARD = {"CUDA_VISIBLE_DEVICES": "0"}
 
 
-def run(side: str, folder: Path) -> Run:
+def sides(device: str) -> tuple[str, ...]:
+    """Who takes part. Raises SystemExit where TRL is not installed; on a GPU, whose machine may have
+    packages of its own, that is said and TRL left out."""
+    missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
+    if not missing:
+        return SIDES[device]
+    said = f"{missing[0]}, which is not installed: pip install --no-deps -r requirements/bench.txt"
+    if device == "cpu":
+        raise SystemExit(f"This bench compares with {said}")
+    print(f"Left out: {said}", flush=True)
+    return tuple(side for side in SIDES[device] if side != "trl")
+
+
+def run(side: str, folder: Path, device: str) -> Run:
     """One run in a process of its own. Raises SystemExit with what it printed when it fails."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench.trainers", side, str(folder)],
-        env=os.environ | ENVIRONMENT,
+        [sys.executable, "-m", "bench.trained", side, str(folder), "--device", device],
+        env=ONE_CARD | os.environ | ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,
@@ -48,13 +86,13 @@ def run(side: str, folder: Path) -> Run:
     return Run(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def rounds(folder: Path, count: int) -> dict[str, list[Run]]:
+def rounds(folder: Path, count: int, names: Sequence[str], device: str) -> dict[str, list[Run]]:
     """`count` runs of each side; the order turns, so that none is always first."""
-    found: dict[str, list[Run]] = {side: [] for side in SIDES}
-    sides = list(SIDES)
+    found: dict[str, list[Run]] = {side: [] for side in names}
     for number in range(count):
-        for side in sides[number % len(sides) :] + sides[: number % len(sides)]:
-            found[side].append(run(side, folder))
+        first = number % len(names)
+        for side in (*names[first:], *names[:first]):
+            found[side].append(run(side, folder, device))
     return found
 
 
@@ -64,54 +102,74 @@ def loss_difference(mine: list[float], theirs: list[float]) -> float:
 
 
 def figures(found: Mapping[str, list[Run]]) -> dict[str, float]:
-    """The ratios, each the median over rounds, and that all sides learnt the same."""
+    """The ratios of the sides that took part, each the median over rounds, and that all learnt the same."""
     speed = {side: [one.speed for one in runs] for side, runs in found.items()}
     peak = {side: [one.peak for one in runs] for side, runs in found.items()}
     base = found["trainer"][0]
     return {
-        "speedup_vs_trainer": report.median_ratio(speed["ours"], speed["trainer"]),
-        "speedup_vs_trainer_bf16": report.median_ratio(speed["ours"], speed["trainer_bf16"]),
-        "speedup_vs_trl": report.median_ratio(speed["ours"], speed["trl"]),
-        "memory_ratio": report.median_ratio(peak["ours"], peak["trainer"]),
+        **{
+            name: report.median_ratio(kind[ours], kind[theirs])
+            for kind, pairs in ((speed, SPEEDUPS), (peak, MEMORY))
+            for name, (ours, theirs) in pairs.items()
+            if {ours, theirs} <= found.keys()
+        },
         "loss_difference": max(
-            loss_difference(one.losses, base.losses) for side in COMPARED for one in found[side]
+            loss_difference(one.losses, base.losses) for side in COMPARED for one in found.get(side, ())
         ),
         **{f"held_out_loss_{side}": runs[0].held_out for side, runs in found.items()},
+        **{f"tokens_per_second_{side}": statistics.median(all_of) for side, all_of in speed.items()},
+        **{f"peak_mib_{side}": statistics.median(all_of) for side, all_of in peak.items()},
     }
+
+
+def row(name: str, batch: int, side: str, runs: list[Run]) -> tuple[str, ...]:
+    first = runs[0]
+    return (
+        name,
+        str(batch),
+        side,
+        f"{statistics.median(one.speed for one in runs):.0f}",
+        f"{statistics.median(one.peak for one in runs):.0f}",
+        f"{first.losses[0]:.4f}",
+        f"{first.losses[-1]:.4f}",
+        f"{first.held_out:.4f}",
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few examples, one round: a try, no measurement")
+    parser.add_argument("--device", choices=DEVICES, default="cpu", help="where to train (default cpu)")
+    parser.add_argument(
+        "--only", choices=WORKLOADS, action="append", help="a workload; default: all of a device"
+    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of each side (default {ROUNDS})")
     options = parser.parse_args()
-    if missing := [name for name in LIBRARIES if importlib.util.find_spec(name) is None]:
-        raise SystemExit(
-            f"This bench compares with {missing[0]}, which is not installed: "
-            "pip install --no-deps -r requirements/bench.txt"
-        )
+    title = f"One epoch on {card.describe(options.device)}"
+    names, count = sides(options.device), 1 if options.quick else options.rounds
     ended, rows = {}, []
-    for name, make in WORKLOADS.items():
+    for name in options.only or ON[options.device]:
         with tempfile.TemporaryDirectory() as place:
-            make(Path(place), *SIZES[name][options.quick]).save(Path(place))
-            found = rounds(Path(place), 1 if options.quick else ROUNDS)
+            work = WORKLOADS[name](Path(place), *SIZES[name][options.quick])
+            work.save(Path(place))
+            found = rounds(Path(place), count, names, options.device)
         ended[name] = figures(found)
-        rows += [
-            (
-                name,
-                side,
-                f"{statistics.median(one.speed for one in runs):.0f}",
-                f"{statistics.median(one.peak for one in runs):.0f}",
-                f"{runs[0].losses[0]:.4f}",
-                f"{runs[0].losses[-1]:.4f}",
-                f"{runs[0].held_out:.4f}",
-            )
-            for side, runs in found.items()
-        ]
-    columns = ("model", "trainer", "tokens/s", "peak, MiB", "first loss", "last loss", "held-out loss")
-    report.show(f"One epoch in batches of {BATCH}", columns, rows)
+        rows += [row(name, work.batch, side, runs) for side, runs in found.items()]
+    columns = (
+        "model",
+        "batch",
+        "trainer",
+        "tokens/s",
+        "peak, MiB",
+        "first loss",
+        "last loss",
+        "held-out loss",
+    )
+    report.show(title, columns, rows)
     report.end(ended)
-    if any(one["loss_difference"] > TOLERANCE for one in ended.values()):
-        raise SystemExit(f"the loss curves differ by more than {TOLERANCE}: the speeds are of different work")
+    bound = TOLERANCE[options.device]
+    if any(one["loss_difference"] > bound for one in ended.values()):
+        raise SystemExit(f"the loss curves differ by more than {bound}: the speeds are of different work")
 
 
 if __name__ == "__main__":

@@ -34,29 +34,42 @@ LARGE = {
     "num_attention_heads": 6,
     "max_position_embeddings": 1024,
 }
+# 1.04 billion parameters, 66 million of them in the tied vocabulary: of the size that brands run on a GPU.
+BILLION = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 16,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 2048,
+}
 BATCH, SEED = 8, 1
+BILLION_BATCH = 32  # some 6,300 tokens: eight sequences leave a GPU waiting for the program
 
 
 @dataclass(frozen=True)
 class Workload:
-    """`base` is a model's folder with a tokenizer in it."""
+    """`base` is a model's folder with a tokenizer in it, `batch` how many examples a step takes."""
 
     base: Path
     train: list[Encoded]
     held_out: list[Encoded]
+    batch: int = BATCH
 
     def save(self, folder: Path) -> None:
         lists = [
             [[list(sequence.ids), list(sequence.learnt)] for one in part for sequence in one.sequences]
             for part in (self.train, self.held_out)
         ]
-        (folder / "workload.json").write_text(json.dumps({"base": str(self.base), "examples": lists}))
+        saved = {"base": str(self.base), "examples": lists, "batch": self.batch}
+        (folder / "workload.json").write_text(json.dumps(saved))
 
     @staticmethod
     def load(folder: Path) -> Workload:
         saved = json.loads((folder / "workload.json").read_text())
         train, held_out = ([_example(*one) for one in part] for part in saved["examples"])
-        return Workload(Path(saved["base"]), train, held_out)
+        return Workload(Path(saved["base"]), train, held_out, saved["batch"])
 
 
 def _example(ids: list[int], learnt: list[int], line: int = 1) -> Encoded:
@@ -96,6 +109,17 @@ def large(folder: Path, train: int, held_out: int) -> Workload:
     """A random Llama of 25 million parameters, 8 layers of 384, half of them in a tied vocabulary of 32,000,
     on random ids: its loss shows agreement, not learning."""
     base = random_llama(folder / "base", SEED, dtype=torch.float32, **LARGE)
+    return Workload(base, *random_examples(train, held_out))
+
+
+def billion(folder: Path, train: int, held_out: int) -> Workload:
+    """The same with 1.04 billion parameters in bf16, as such models are published."""
+    base = random_llama(folder / "base", SEED, **BILLION)
+    return Workload(base, *random_examples(train, held_out), batch=BILLION_BATCH)
+
+
+def random_examples(train: int, held_out: int) -> tuple[list[Encoded], list[Encoded]]:
+    """Random ids of VOCABULARY."""
     source = random.Random(SEED)
 
     def example() -> Encoded:
@@ -103,4 +127,4 @@ def large(folder: Path, train: int, held_out: int) -> Workload:
         ids = [source.randrange(VOCABULARY) for _ in range(prompt + answer)]
         return _example(ids, [0] * prompt + [1] * answer)
 
-    return Workload(base, [example() for _ in range(train)], [example() for _ in range(held_out)])
+    return [example() for _ in range(train)], [example() for _ in range(held_out)]

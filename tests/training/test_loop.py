@@ -39,6 +39,18 @@ def test_training_lowers_the_loss_and_raises_the_accuracy(small_base: Path, exam
     assert steps[-1].train.accuracy > steps[0].train.accuracy
 
 
+def test_a_steps_seconds_end_when_the_device_is_done(
+    small_base: Path, examples: list[Encoded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    advance = loop.advance
+    monkeypatch.setattr(loop, "advance", lambda *given: (seen.append("advanced"), advance(*given))[1])
+    monkeypatch.setattr(loop, "wait", lambda where: seen.append(where.type))
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: len(seen))
+    assert [step.seconds for step in run(*start(small_base, examples, n_epochs=1), examples)] == [2] * 6
+    assert seen == ["advanced", "cpu"] * 6
+
+
 def test_only_the_adapter_is_changed(small_base: Path, examples: list[Encoded]) -> None:
     model, optimizer, plan = start(small_base, examples)
     frozen = {n: p.clone() for n, p in model.named_parameters() if not p.requires_grad}

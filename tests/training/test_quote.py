@@ -44,6 +44,17 @@ def exact(quote: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in quote.items() if name not in measured}
 
 
+def test_a_clock_is_read_when_the_device_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU still works on what was asked before, and on what was asked last."""
+    seen: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: seen.append("waited"))
+    monkeypatch.setattr(pace, "ENOUGH_SECONDS", 0.0)
+    pace._timed(lambda: seen.append("worked"), torch.device("cuda"))
+    assert seen == ["waited", "worked", "waited"]
+    pace._timed(lambda: seen.append("worked"), torch.device("cpu"))
+    assert seen[3:] == ["worked"]
+
+
 def test_a_quote_counts_what_the_job_then_does(place: Place) -> None:
     job_id = place.submit(place.upload(chats(20)), n_epochs=2, batch_size=4)
     before = ordered(place, job_id).quote

@@ -89,12 +89,12 @@ def unchanged(model: Any) -> Iterator[None]:
 
 def _timed(work: Callable[[], object], where: torch.device) -> float:
     """Seconds of one go."""
+    loop.wait(where)
     began, count = time.perf_counter(), 0
     while count == 0 or (count < MOST and time.perf_counter() - began < ENOUGH_SECONDS):
         work()
         count += 1
-    if where.type == "cuda":
-        torch.cuda.synchronize(where)
+    loop.wait(where)
     return (time.perf_counter() - began) / count
 
 
