@@ -13,6 +13,7 @@ from adapters.modules import PREFERRED_RANK
 from records.settings import LEAST_RANK, LEAST_SLOTS, SERVED_RANKS
 
 GIB = 1024**3
+KV_CACHE = "VLLM_CPU_KVCACHE_SPACE"  # vLLM's variable, in GiB
 BYTES = 2  # of a weight
 PROCESSES = 3 * GIB  # server, engine and worker: what they import, and what they compute with
 SHARE = 2  # of what is left, one part in so many is for adapters: jobs train beside, and files are cached

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from adapters import plan
 from adapters.base import TINY, Base
-from adapters.plan import GIB, Load, Machine, Plan, Wishes
+from adapters.plan import GIB, KV_CACHE, Load, Machine, Plan, Wishes
 from adapters.refused import Refused
 from adapters.shapes import is_served, linears
 from records.database import Database
@@ -25,7 +25,6 @@ from records.models import Version
 from records.settings import Settings
 
 CGROUP = Path("/sys/fs/cgroup/memory.max")
-KV_CACHE = "VLLM_CPU_KVCACHE_SPACE"  # vLLM's variable, in GiB
 
 
 def settle(

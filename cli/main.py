@@ -47,9 +47,12 @@ def serve(
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Serve only; train elsewhere.")] = False,
 ) -> None:
     """Start the API and one training worker. vLLM's own flags follow after `--`."""
+    settings = options.read(base=base, home=home, host=host, port=port)
+    from server.engine import launch
+
+    launch.begin(settings)  # on the second core, while this process imports what it needs itself
     from cli.serve import run
 
-    settings = options.read(base=base, home=home, host=host, port=port)
     raise typer.Exit(run(settings, worker=not no_worker, flags=context.args))
 
 

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterable
+from multiprocessing.process import BaseProcess
 
 import psutil
+
+from server.engine import forkserver
 
 
 def engine_processes() -> set[int]:
     """The ids of the processes that vLLM started here, and of those below them.
 
-    Only what came through multiprocessing: a training worker beside the engine is none of them.
+    Only what came through multiprocessing: a training worker beside the engine is none of them. Nor is the
+    forkserver, from which the next engine is forked; all that is below it are.
     """
-    found: set[int] = set()
-    for child in multiprocessing.active_children():
-        if child.pid is not None and psutil.pid_exists(child.pid):
-            below = psutil.Process(child.pid).children(recursive=True)
-            found |= {child.pid, *(process.pid for process in below)}
-    return found
+    above = [psutil.Process(child.pid) for child in _started()]
+    if template := forkserver.process():
+        above += template.children()
+    return {process.pid for one in above for process in (one, *one.children(recursive=True))}
+
+
+def _started() -> list[BaseProcess]:
+    children = multiprocessing.active_children()
+    return [child for child in children if child.pid is not None and psutil.pid_exists(child.pid)]
 
 
 def end(pids: Iterable[int], grace: float = 2.0) -> None:

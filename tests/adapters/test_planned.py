@@ -96,6 +96,6 @@ def test_the_limit_of_a_container_is_its_machine(
         (tmp_path / "memory.max").write_text(text)
         monkeypatch.setattr(planned, "CGROUP", tmp_path / "memory.max")
         assert planned.machine(tiny).memory == memory
-    monkeypatch.setenv(planned.KV_CACHE, "2.5")
+    monkeypatch.setenv(plan.KV_CACHE, "2.5")
     assert planned.machine(tiny, memory=7).memory == 7
     assert planned.machine(tiny).kv_cache == 2.5 * GIB

@@ -1,0 +1,129 @@
+"""Engine processes are forked from one that has imported vLLM, in place of each importing it anew.
+
+`begin` starts that process, `use` has vLLM fork its processes from it. It outlives an engine, so that the
+next one starts sooner, and dies with the thread that began it. Where it does not fork, vLLM spawns.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing import forkserver, popen_forkserver, popen_spawn_posix
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from types import ModuleType
+from typing import Any
+
+import psutil
+
+from records.processes import die_with
+from server.engine import openmp
+
+PRELOAD = "server.engine.preload"
+
+log = logging.getLogger("chorus.server")
+
+
+def begin(defaults: Mapping[str, str]) -> None:
+    """Start the forkserver, unless it runs, with `defaults` for variables that are not set. Does not wait.
+
+    Call it from a thread that stays: the forkserver dies with it.
+    """
+    libraries = openmp.preloaded(os.environ.get("LD_PRELOAD", ""))
+    # Nothing in an engine needs the threads of OpenBLAS, and a process with threads is not to be forked.
+    given = {"OPENBLAS_NUM_THREADS": "1", **defaults, **os.environ, "LD_PRELOAD": libraries}
+    with _environment(given):
+        forkserver.set_forkserver_preload([PRELOAD])
+        forkserver.ensure_running()
+
+
+def use() -> None:
+    """Have vLLM fork its processes from the forkserver. Call it before anything of vLLM is imported."""
+    from vllm.utils import system_utils
+
+    stock = system_utils.get_mp_context
+    for module in list(sys.modules.values()):
+        if vars(module).get("get_mp_context") is stock:
+            module.get_mp_context = Context  # type: ignore[attr-defined]
+
+
+def process() -> psutil.Process | None:
+    """The forkserver of this process, while it runs."""
+    for child in psutil.Process().children():
+        try:
+            if any(PRELOAD in argument for argument in child.cmdline()):
+                return child
+        except psutil.NoSuchProcess:
+            continue
+    return None
+
+
+def end_if_stuck() -> None:
+    """A forkserver that somebody has stopped would have the next start wait for ever."""
+    found = process()
+    if found is not None and found.status() == psutil.STATUS_STOPPED:
+        found.kill()
+
+
+def is_parent() -> bool:
+    """Whether this process was forked from a forkserver."""
+    return forkserver.get_inherited_fds() is not None
+
+
+class Process(ForkServerProcess):
+    """Arrives in the child with the variables of the process that starts it, as a spawned one does."""
+
+    @staticmethod
+    def _Popen(process: Any) -> Any:
+        with _without_main():
+            try:
+                return popen_forkserver.Popen(process)
+            except (OSError, EOFError) as error:
+                log.warning("The forkserver does not fork (%s); vLLM's processes start by themselves", error)
+                return popen_spawn_posix.Popen(process)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        # In this order: the variables are in force before the rest is unpickled.
+        return _arrive, (dict(os.environ),), self.__dict__
+
+
+class Context(ForkServerContext):
+    Process = Process
+
+
+def _arrive(environment: dict[str, str]) -> Process:
+    """The first that happens in a started process."""
+    if is_parent():
+        preload = sys.modules.get(PRELOAD)
+        die_with(preload.PID if preload else os.getppid())
+        # What this process starts comes from the same forkserver; CPython would start another.
+        forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
+        openmp.take_on(os.environ, environment)
+    os.environ.clear()
+    os.environ.update(environment)
+    return Process.__new__(Process)
+
+
+@contextmanager
+def _environment(whole: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(whole)
+    try:
+        yield
+    finally:
+        for name in whole.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Else every started process imports what was run here as a script: the whole of the command line."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

