@@ -15,7 +15,7 @@ def test_a_failed_request_of_vllms_client_ends_the_bench(monkeypatch: pytest.Mon
     found = SimpleNamespace(failed=1, errors=["Too Many Requests"])
     monkeypatch.setattr(vllm_load, "run", lambda *_, **__: found)
     server: Any = SimpleNamespace(name="chorus")
-    with pytest.raises(RuntimeError, match="1 requests failed: .*Too Many"):
+    with pytest.raises(RuntimeError, match=r"1 requests failed: .*Too Many"):
         overhead.ask(server, "vllm", 16, 96, 1)
 
 
