@@ -34,6 +34,7 @@ def begin(defaults: Mapping[str, str]) -> None:
     libraries = openmp.preloaded(os.environ.get("LD_PRELOAD", ""))
     # Nothing in an engine needs the threads of OpenBLAS, and a process with threads is not to be forked.
     given = {"OPENBLAS_NUM_THREADS": "1", **defaults, **os.environ, "LD_PRELOAD": libraries}
+    given["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # CPython 3.11 does not hand it on
     with _environment(given):
         forkserver.set_forkserver_preload([PRELOAD])
         forkserver.ensure_running()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+from importlib import import_module
 from importlib.metadata import distributions
+from threading import Thread
 from typing import Any
 
 from adapters.plan import KV_CACHE
@@ -12,6 +14,9 @@ from records.settings import Settings
 from server.engine import flags as engine_flags
 from server.engine import forkserver
 from server.engine.vllm_metrics import forget_names
+
+# What vLLM imports when it makes its request handlers.
+HANDLERS = ("launchers.api_server.app_state", "generate.api_router", "scale_out.factories")
 
 
 def begin(settings: Settings) -> None:
@@ -34,7 +39,7 @@ def set_defaults(kv_cache_gib: int) -> None:
 def launch(settings: Settings, flags: list[str]) -> tuple[Any, Any]:
     """Import vLLM and start its processes; (engine client, parsed arguments). Blocks."""
     begin(settings)
-    gc.disable()  # a fifth of the time of imports; `VllmEngine.start` collects what there is
+    gc.disable()  # a fifth of what imports take, and they leave next to nothing to collect
     try:
         return _launch(settings, flags)
     finally:
@@ -67,6 +72,8 @@ def _launch(settings: Settings, flags: list[str]) -> tuple[Any, Any]:
     engine = AsyncEngineArgs.from_cli_args(arguments)
     context = UsageContext.OPENAI_API_SERVER
     config = engine.create_engine_config(usage_context=context)
+    meanwhile = Thread(target=_import_handlers, name="handlers-import")
+    meanwhile.start()
     client = AsyncLLM.from_vllm_config(
         vllm_config=config,
         usage_context=context,
@@ -75,4 +82,12 @@ def _launch(settings: Settings, flags: list[str]) -> tuple[Any, Any]:
         disable_log_stats=engine.disable_log_stats,
     )
     forget_names(client)
+    meanwhile.join()
     return client, arguments
+
+
+def _import_handlers() -> None:
+    """What requests take, while this process waits for those of the engine."""
+    for name in HANDLERS:
+        import_module(f"vllm.entrypoints.{name}")
+    gc.collect()
