@@ -1,4 +1,4 @@
-"""What loading an adapter costs the others, and whoever asks for it first, on the 137M base.
+"""What loading an adapter costs the others, and whoever asks for it first.
 
 `itl_p99_ratio`: the inter-token p99 of streams of the base model while adapters come in one after the other,
 each with its first answer, over the p99 while as many short answers come from adapters that are in.
@@ -8,25 +8,24 @@ version that is not in, over those of one that is; nothing else runs. `stock_`: 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 import torch
 
-from adapters.modules import SERVED_LINEARS
-from bench import models, report, servers
+from bench import models, options, report, servers
 from bench.adapters import random_adapter
 from bench.cold_brands import Chorus, Stock, Versions
 from bench.itl import Chats
+from bench.sides import RUNTIME_LORA
 
 STREAMS, SLOTS, ADAPTERS, RANK = 4, 8, 12, 16
 PACE, SETTLE_SECONDS = 0.5, 1.0
@@ -48,12 +47,10 @@ class Round:
 
 def flags(base: Path) -> list[str]:
     """The flags that `chorus serve` gives its engine here, for vLLM's own server."""
-    return [
-        *("--model", str(base), "--served-model-name", "medium"),
-        *("--enable-lora", "--max-lora-rank", "32"),
-        *("--max-loras", str(SLOTS), "--max-cpu-loras", str(SLOTS)),
-        *("--lora-target-modules", *SERVED_LINEARS),
-    ]
+    made = servers.stock_flags(base, model="base")
+    for name in ("--max-loras", "--max-cpu-loras"):
+        made[made.index(name) + 1] = str(SLOTS)
+    return made
 
 
 async def paced(count: int, act: Callable[[], Awaitable[object]]) -> None:
@@ -100,20 +97,19 @@ async def measure(server: servers.Server, versions: Versions, seed: int, count: 
 
 
 @contextmanager
-def both(folder: Path) -> Iterator[dict[str, tuple[servers.Server, Versions]]]:
+def both(base: Path, folder: Path, device: str) -> Iterator[dict[str, tuple[servers.Server, Versions]]]:
     """Our server and vLLM's own, ready and frozen, each with what it can load."""
-    base = models.medium(folder / "base")
     made = [
         random_adapter(folder / f"adapter-{seed}", seed, RANK, base=base, dtype=torch.bfloat16)
         for seed in range(ADAPTERS)
     ]
     small = {"CHORUS_MAX_LORAS": str(SLOTS), "CHORUS_MAX_CPU_LORAS": str(SLOTS)}
-    allowed = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
-    with servers.chorus(folder, base=base, environment=small) as ours:
+    stock = RUNTIME_LORA | {"VLLM_PLUGINS": "none"}
+    with servers.chorus(folder, base=base, environment=small, device=device) as ours:
         mine = Chorus(folder, base)
         asyncio.run(mine.register(ours, made))
         ours.freeze()
-        with servers.stock(folder, flags(base), allowed, model="medium") as theirs:
+        with servers.stock(folder, flags(base), stock, model="base", device=device) as theirs:
             theirs.freeze()
             yield {"chorus": (ours, mine), "vllm": (theirs, Stock(made))}
 
@@ -127,16 +123,17 @@ def run(server: servers.Server, versions: Versions, seed: int, count: int) -> Ro
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser = options.serving(__doc__, "two short rounds", base="medium")
     parser.add_argument("--rounds", type=int, help="rounds per server (default 6, quick 2)")
-    options = parser.parse_args()
-    rounds = options.rounds or (2 if options.quick else 6)
+    given = parser.parse_args()
+    rounds = given.rounds or (2 if given.quick else 6)
     results: dict[str, list[Round]] = {"chorus": [], "vllm": []}
-    with tempfile.TemporaryDirectory() as name, both(Path(name)) as sides:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        base = models.chosen(given.base, Path(name))
+        sides = stack.enter_context(both(base, Path(name), given.device))
         for turn in range(rounds):
             for side in sorted(sides, reverse=bool(turn % 2)):
-                results[side].append(run(*sides[side], turn, 8 if options.quick else 16))
+                results[side].append(run(*sides[side], turn, 8 if given.quick else 16))
             print(f"round {turn + 1}/{rounds}: done", flush=True)
     finish(results)
 
