@@ -7,11 +7,9 @@ answer to a GET /v1/files / theirs, `restart_ratio` from kill -9 of our engine t
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,8 +21,8 @@ from pathlib import Path
 import httpx
 import psutil
 
-from bench import report, servers
-from bench.overhead import flags
+from adapters import base as bases
+from bench import options, report, servers
 
 POLL_SECONDS = 0.02
 ASKED = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1, "stream": True}
@@ -41,13 +39,13 @@ class Start:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one round")
+    parser = options.serving(__doc__, "one round")
     parser.add_argument("--rounds", type=int, help="rounds (default 5, quick 1)")
-    options = parser.parse_args()
-    rounds = options.rounds or (1 if options.quick else 5)
+    given = parser.parse_args()
+    rounds = given.rounds or (1 if given.quick else 5)
     with tempfile.TemporaryDirectory() as name:
-        sides: tuple[Chorus | Stock, ...] = (Chorus(Path(name)), Stock(Path(name)))
+        place = Place(Path(name), given.base, given.device)
+        sides: tuple[Chorus | Stock, ...] = (Chorus(place), Stock(place))
         results: dict[str, list[Start]] = {side.name: [] for side in sides}
         for turn in range(rounds + 1):
             for side in sides[:: 1 if turn % 2 else -1]:
@@ -58,51 +56,68 @@ def main() -> None:
     finish(results["chorus"], results["vllm"])
 
 
+@dataclass(frozen=True)
+class Place:
+    """`base` as `chorus serve` takes it."""
+
+    folder: Path
+    base: str
+    device: str
+
+
 class Chorus:
     name = "chorus"
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._home = folder, str(folder / "home")
-        create = [sys.executable, "-m", "cli.main", "tenants", "create", "bench", "--home", self._home]
-        self._key = subprocess.run(create, check=True, capture_output=True, text=True).stdout.strip()
+    def __init__(self, place: Place) -> None:
+        self._place, self._home = place, place.folder / "home"
+        self._key = servers.new_key(self._home, "bench")
+        self._model = bases.resolve(place.base, self._home).slug
 
     def measure(self) -> Start:
         port = servers.free_port()
-        command = [sys.executable, "-m", "cli.main", "serve", "--home", self._home, "--port", str(port)]
+        command = [sys.executable, "-m", "cli.main", "serve", "--home", str(self._home), "--port", str(port)]
+        command += ["--base", self._place.base, "--", *servers.fitting(self._place.device, [])]
         began = time.perf_counter()
-        with _running(command, self._folder / "chorus.log") as process, _client(port, self._key) as client:
+        with (
+            _running(command, self._place, self.name) as process,
+            _client(port, self._key) as client,
+        ):
             control = _until_answered(client, process, "/v1/files") - began
             ready = _until_answered(client, process, "/readyz") - began
-            token = _first_token(client) - began
+            token = _first_token(client, self._model) - began
             killed = time.perf_counter()
             _engine(process).kill()
             _until_answered(client, process, "/readyz", status=503)
             again = _until_answered(client, process, "/readyz") - killed
-            _first_token(client)
+            _first_token(client, self._model)
         return Start(control, ready, token, again)
 
 
 class Stock:
     name = "vllm"
 
-    def __init__(self, folder: Path) -> None:
-        self._log = folder / "vllm.log"
+    def __init__(self, place: Place) -> None:
+        self._place, base = place, bases.resolve(place.base, place.folder / "home")
+        self._model, flags = base.slug, servers.stock_flags(base.path, model=base.slug)
+        self._flags = [*flags, *servers.fitting(place.device, flags)]
 
     def measure(self) -> Start:
         port = servers.free_port()
-        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--port", str(port), *flags()]
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--port", str(port)]
+        command += self._flags
         began, plain = time.perf_counter(), {"VLLM_PLUGINS": "none"}
-        with _running(command, self._log, plain) as process, _client(port, "none") as client:
+        with _running(command, self._place, self.name, plain) as process, _client(port, "none") as client:
             ready = _until_answered(client, process, "/health") - began
-            return Start(ready, ready, _first_token(client) - began)
+            return Start(ready, ready, _first_token(client, self._model) - began)
 
 
 @contextmanager
 def _running(
-    command: Sequence[str], log: Path, environment: dict[str, str] | None = None
+    command: Sequence[str], place: Place, name: str, environment: dict[str, str] | None = None
 ) -> Iterator[psutil.Popen]:
+    log = place.folder / f"{name}.log"
     with log.open("wb") as out:
-        whole = {**os.environ, **servers.ENVIRONMENT, **(environment or {})}
+        whole = {**os.environ, **servers.environment_of(place.device), **(environment or {})}
         process = psutil.Popen(command, stdout=out, stderr=out, env=whole)
     try:
         yield process
@@ -134,8 +149,8 @@ def _until_answered(client: httpx.Client, process: psutil.Popen, path: str, stat
     raise RuntimeError(f"the server ended with {process.returncode}")
 
 
-def _first_token(client: httpx.Client) -> float:
-    with client.stream("POST", "/v1/chat/completions", json={"model": "tiny", **ASKED}) as reply:
+def _first_token(client: httpx.Client, model: str) -> float:
+    with client.stream("POST", "/v1/chat/completions", json={"model": model, **ASKED}) as reply:
         reply.raise_for_status()
         for line in reply.iter_lines():
             if '"delta":{"content":' in line:
