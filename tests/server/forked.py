@@ -9,6 +9,8 @@ import sys
 import time
 from multiprocessing.connection import Connection
 
+import psutil
+
 from server.engine import forkserver
 
 forkserver.PRELOAD = "tests.server.tied"
@@ -35,6 +37,22 @@ def started(below: bool) -> list[dict[str, object]]:
     context.Process(target=seen, args=(sender, below), daemon=not below).start()
     found: list[dict[str, object]] = receiver.recv()
     return found
+
+
+def after_a_stop() -> None:
+    """Stop the forkserver, and say whether another is there for the next process."""
+    forkserver.begin({})
+    (before,) = started(False)
+    stopped = psutil.Process(int(str(before["parent"])))
+    stopped.suspend()
+    while stopped.status() != psutil.STATUS_STOPPED:
+        pass
+    forkserver.end_if_stuck()
+    (after,) = started(False)
+    other = after["parent"] not in (before["parent"], os.getpid())
+    print(json.dumps({"forked": after["forked"], "by_another": other}), flush=True)
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def main() -> None:

@@ -76,6 +76,12 @@ def test_kill_9_of_the_forkserver_leaves_none_of_its_processes() -> None:
         assert psutil.wait_procs(forked_there, timeout=60)[1] == []
 
 
+def test_a_forkserver_that_was_stopped_is_ended_and_the_next_one_forks() -> None:
+    command = [sys.executable, "-c", "from tests.server import forked; forked.after_a_stop()"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert json.loads(said) == {"forked": True, "by_another": True}
+
+
 def test_where_nothing_can_be_forked_a_process_is_spawned(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(_: Any) -> None:
         raise ConnectionRefusedError
