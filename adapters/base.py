@@ -14,8 +14,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-
 TINY = Path(__file__).parent / "tiny"
 WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -97,6 +95,8 @@ def _locate(source: str) -> tuple[str, Path]:
     if local.is_dir():
         return local.resolve().name, local.resolve()
     try:
+        from huggingface_hub import snapshot_download  # here: 0.2 s, and most starts have no use for it
+
         return source, Path(snapshot_download(source, allow_patterns=WANTED))
     except Exception as error:
         raise BaseNotFound(

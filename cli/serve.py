@@ -21,6 +21,8 @@ from server.engine.flags import FlagRefused, limits
 from server.engine.vllm import VllmEngine
 
 WORKER_BACKOFF_SECONDS = (1, 2, 5, 15, 30)
+# The engine is the longest part of a start, and its imports take two cores for so long.
+WORKER_DELAY_SECONDS = 6.0
 GRACE_SECONDS = 20
 
 
@@ -45,6 +47,7 @@ class WorkerKeeper:
     def _keep(self) -> None:
         failures = 0
         command = [sys.executable, "-m", "cli.worker_process", str(os.getpid())]
+        self._stopping.wait(WORKER_DELAY_SECONDS)
         while not self._stopping.is_set():
             # A session of its own: Ctrl-C in the terminal is for the server, which then ends its worker.
             self._process = subprocess.Popen(command, env=self._environment, start_new_session=True)

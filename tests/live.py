@@ -120,9 +120,9 @@ class LiveServer:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             assert self.process is not None
-            names = [" ".join(child.cmdline()) for child in psutil.Process(self.process.pid).children()]
-            if any("multiprocessing.spawn" in name or "EngineCore" in name for name in names):
-                return
+            for child in psutil.Process(self.process.pid).children(recursive=True):
+                if "EngineCore" in " ".join(child.cmdline()):
+                    return
             time.sleep(0.05)
         raise AssertionError(f"the engine's process did not come:\n{self.tail()}")
 

@@ -1,7 +1,7 @@
 """Engine processes are forked from one that has imported vLLM, in place of each importing it anew.
 
 `begin` starts that process, `use` has vLLM fork its processes from it. It outlives an engine, so that the
-next one starts sooner, and dies with the thread that began it. Where it does not fork, vLLM spawns.
+next one starts sooner, and dies with this process. Where it does not fork, vLLM's processes are spawned.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import forkserver, popen_forkserver, popen_spawn_posix
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -22,21 +23,24 @@ from records.processes import die_with
 from server.engine import openmp
 
 PRELOAD = "server.engine.preload"
+# A process has one forkserver (multiprocessing's), that dies with the thread that started it: one that stays.
+_STARTER = ThreadPoolExecutor(1, thread_name_prefix="forkserver")
 
 log = logging.getLogger("chorus.server")
 
 
 def begin(defaults: Mapping[str, str]) -> None:
-    """Start the forkserver, unless it runs, with `defaults` for variables that are not set. Does not wait.
+    """Start the forkserver, unless it runs, with `defaults` for variables that are not set.
 
-    Call it from a thread that stays: the forkserver dies with it.
+    Does not wait until it has imported what it must; who has something to fork does.
     """
     libraries = openmp.preloaded(os.environ.get("LD_PRELOAD", ""))
     # Nothing in an engine needs the threads of OpenBLAS, and a process with threads is not to be forked.
     given = {"OPENBLAS_NUM_THREADS": "1", **defaults, **os.environ, "LD_PRELOAD": libraries}
+    given["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # CPython 3.11 does not hand it on
     with _environment(given):
         forkserver.set_forkserver_preload([PRELOAD])
-        forkserver.ensure_running()
+        _STARTER.submit(forkserver.ensure_running).result()
 
 
 def use() -> None:
@@ -44,9 +48,14 @@ def use() -> None:
     from vllm.utils import system_utils
 
     stock = system_utils.get_mp_context
+
+    def context() -> Context:
+        stock()  # for what it does besides
+        return Context()
+
     for module in list(sys.modules.values()):
         if vars(module).get("get_mp_context") is stock:
-            module.get_mp_context = Context  # type: ignore[attr-defined]
+            module.get_mp_context = context  # type: ignore[attr-defined]
 
 
 def process() -> psutil.Process | None:
@@ -65,6 +74,8 @@ def end_if_stuck() -> None:
     found = process()
     if found is not None and found.status() == psutil.STATUS_STOPPED:
         found.kill()
+        # Until it has ended; multiprocessing must be the one that takes note of that.
+        os.waitid(os.P_PID, found.pid, os.WEXITED | os.WNOWAIT)
 
 
 def is_parent() -> bool:

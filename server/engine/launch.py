@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+from importlib import import_module
 from importlib.metadata import distributions
+from threading import Thread
 from typing import Any
 
 from adapters.plan import KV_CACHE
@@ -13,12 +15,12 @@ from server.engine import flags as engine_flags
 from server.engine import forkserver
 from server.engine.vllm_metrics import forget_names
 
+# What vLLM imports when it makes its request handlers.
+HANDLERS = ("launchers.api_server.app_state", "generate.api_router", "scale_out.factories")
+
 
 def begin(settings: Settings) -> None:
-    """Start importing what engine processes need, in a process of its own; nothing when that has begun.
-
-    Call it from a thread that stays: that process ends with it, and all of the engine with that.
-    """
+    """Start importing what engine processes need, in a process of its own; nothing when that has begun."""
     if settings.engine_forkserver:
         forkserver.begin(_variables())
 
@@ -34,7 +36,7 @@ def set_defaults(kv_cache_gib: int) -> None:
 def launch(settings: Settings, flags: list[str]) -> tuple[Any, Any]:
     """Import vLLM and start its processes; (engine client, parsed arguments). Blocks."""
     begin(settings)
-    gc.disable()  # a fifth of the time of imports; `VllmEngine.start` collects what there is
+    gc.disable()  # a fifth of what imports take, and they leave next to nothing to collect
     try:
         return _launch(settings, flags)
     finally:
@@ -53,8 +55,9 @@ def _variables() -> dict[str, str]:
 
 
 def _launch(settings: Settings, flags: list[str]) -> tuple[Any, Any]:
-    if settings.engine_forkserver:
+    if settings.engine_forkserver and "--numa-bind" not in flags:  # vLLM binds by what it executes
         forkserver.use()
+    _look_at_models_here()
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
     from vllm.usage.usage_lib import UsageContext
@@ -67,6 +70,8 @@ def _launch(settings: Settings, flags: list[str]) -> tuple[Any, Any]:
     engine = AsyncEngineArgs.from_cli_args(arguments)
     context = UsageContext.OPENAI_API_SERVER
     config = engine.create_engine_config(usage_context=context)
+    meanwhile = Thread(target=_import_handlers, name="handlers-import")
+    meanwhile.start()
     client = AsyncLLM.from_vllm_config(
         vllm_config=config,
         usage_context=context,
@@ -75,4 +80,22 @@ def _launch(settings: Settings, flags: list[str]) -> tuple[Any, Any]:
         disable_log_stats=engine.disable_log_stats,
     )
     forget_names(client)
+    meanwhile.join()
     return client, arguments
+
+
+def _look_at_models_here() -> None:
+    """On its first start with a model vLLM asks a process of its own what the model's class can do, because
+    on a GPU this one must not import it. On CPU it may, in a tenth of the time."""
+    from vllm.model_executor.models import registry
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        registry._run_in_subprocess = lambda look: look()
+
+
+def _import_handlers() -> None:
+    """What requests take, while this process waits for those of the engine."""
+    for name in HANDLERS:
+        import_module(f"vllm.entrypoints.{name}")
+    gc.collect()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+from contextlib import suppress
 from importlib import import_module
 
 from records.processes import die_with
@@ -27,6 +28,9 @@ ON_GPU = ("vllm.v1.worker.gpu_worker",)
 
 def _preload() -> None:
     die_with(os.getppid())
+    with suppress(ImportError):
+        # Before variables change: by where they lie it finds the place of the titles that vLLM sets later.
+        import_module("setproctitle").getproctitle()
     gc.disable()  # a fifth of the time goes into collections that find nothing
     forkserver.use()
     from vllm.platforms import current_platform

@@ -66,7 +66,6 @@ class VllmEngine:
             self._loaders = await Loaders.open(self._client)
             self._handlers = await _handlers(self._client, arguments)
             # As vLLM's own server does: else streams wait while a collection walks all that vLLM imported.
-            gc.collect()
             gc.freeze()
         except Exception as error:
             raise EngineUnavailable(f"The engine did not start: {error}") from error

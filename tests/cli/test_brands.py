@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from adapters import proving, rollout
 from adapters.proof import Verdict
-from cli.main import app
+from cli.commands import app
 from records import tenants
 from records.audit import By
 from records.database import Database

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from adapters import rollout
-from cli.main import app
+from cli.commands import app
 from records import evaluations, jobs, tenants
 from records.database import Database
 from records.models import Job

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli import jobs_shown
-from cli.main import app
+from cli.commands import app
 from records import jobs, tenants
 from records.database import Database
 from records.models import FAILED, RUNNING, SUCCEEDED, Job

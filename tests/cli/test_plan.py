@@ -13,7 +13,7 @@ from adapters import base as bases
 from adapters import plan as planning
 from adapters.plan import GIB, Load, Machine, Wishes
 from cli import plan
-from cli.main import app
+from cli.commands import app
 from records.settings import LEAST_RANK
 
 

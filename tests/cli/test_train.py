@@ -11,7 +11,7 @@ from sqlalchemy import select
 from typer.testing import CliRunner, Result
 
 from cli import jobs_shown
-from cli.main import app
+from cli.commands import app
 from cli.quote_shown import span
 from records import jobs, tenants
 from records.blobs import Blobs

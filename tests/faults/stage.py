@@ -76,7 +76,7 @@ class Stage:
 
 def main() -> None:
     """The process itself. Loading a model takes longer than all the rest: it is done before the forks."""
-    import cli.main
+    import cli.commands
     import training.run
     from training import adapter
 
@@ -86,7 +86,7 @@ def main() -> None:
     adapter.load_base(base, adapter.device())
     adapter.load_tokenizer(base)
     adapter.read_config(base)
-    mains = {"chorus": cli.main.main, "training.run": training.run.main}
+    mains = {"chorus": cli.commands.main, "training.run": training.run.main}
 
     for line in sys.stdin:
         order = json.loads(line)
