@@ -34,9 +34,10 @@ def begin(defaults: Mapping[str, str]) -> None:
 
     Does not wait until it has imported what it must; who has something to fork does.
     """
-    libraries = openmp.preloaded(os.environ.get("LD_PRELOAD", ""))
     # Nothing in an engine needs the threads of OpenBLAS, and a process with threads is not to be forked.
-    given = {"OPENBLAS_NUM_THREADS": "1", **defaults, **os.environ, "LD_PRELOAD": libraries}
+    wanted = {"OPENBLAS_NUM_THREADS": "1", **defaults}
+    given = {name: value for name, value in wanted.items() if name not in os.environ}
+    given["LD_PRELOAD"] = openmp.preloaded(os.environ.get("LD_PRELOAD", ""))
     given["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # CPython 3.11 does not hand it on
     with _environment(given):
         forkserver.set_forkserver_preload([PRELOAD])
@@ -54,7 +55,7 @@ def use() -> None:
         return Context()
 
     for module in list(sys.modules.values()):
-        if vars(module).get("get_mp_context") is stock:
+        if getattr(module, "__dict__", {}).get("get_mp_context") is stock:
             module.get_mp_context = context  # type: ignore[attr-defined]
 
 
@@ -78,7 +79,7 @@ def end_if_stuck() -> None:
         os.waitid(os.P_PID, found.pid, os.WEXITED | os.WNOWAIT)
 
 
-def is_parent() -> bool:
+def was_forked() -> bool:
     """Whether this process was forked from a forkserver."""
     return forkserver.get_inherited_fds() is not None
 
@@ -106,7 +107,7 @@ class Context(ForkServerContext):
 
 def _arrive(environment: dict[str, str]) -> Process:
     """The first that happens in a started process."""
-    if is_parent():
+    if was_forked():
         preload = sys.modules.get(PRELOAD)
         die_with(preload.PID if preload else os.getppid())
         # What this process starts comes from the same forkserver; CPython would start another.
@@ -118,13 +119,13 @@ def _arrive(environment: dict[str, str]) -> Process:
 
 
 @contextmanager
-def _environment(whole: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(whole)
+def _environment(given: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ[name] for name in given if name in os.environ}
+    os.environ.update(given)
     try:
         yield
     finally:
-        for name in whole.keys() - before.keys():
+        for name in given.keys() - before.keys():
             del os.environ[name]
         os.environ.update(before)
 

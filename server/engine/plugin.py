@@ -18,7 +18,7 @@ CPU_LORA = "CHORUS_CPU_LORA"  # the setting of that name, which server/engine/vl
 def install() -> None:
     """Called by vLLM, possibly more than once in a process."""
     parent = multiprocessing.parent_process()
-    if parent is not None and parent.pid is not None and not forkserver.is_parent():
+    if parent is not None and parent.pid is not None and not forkserver.was_forked():
         # Else an engine outlives its server as two processes with 2.5 GB that ignore SIGTERM. What is forked
         # has been tied to the forkserver by then.
         die_with(parent.pid)

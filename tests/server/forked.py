@@ -21,7 +21,7 @@ def seen(answers: Connection, below: bool) -> None:
     found = {
         "pid": os.getpid(),
         "parent": os.getppid(),
-        "forked": forkserver.is_parent(),
+        "forked": forkserver.was_forked(),
         "said": os.environ.get("SAID"),
         "main": getattr(sys.modules["__main__"], "__file__", None),
         "started_by": getattr(multiprocessing.parent_process(), "pid", None),
