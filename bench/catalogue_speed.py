@@ -90,7 +90,7 @@ LOAD = Bench(
             most=1.5,
         ),
         Figure("cold_added_ms", "milliseconds that the load adds to that first token"),
-        Figure("itl_p99_over_silence", "the pauses of others, during loads / with nobody else asking"),
+        Figure("itl_p99_over_warm", "the pauses of others, during loads / during answers without loads"),
         Figure("import_itl_p99_ratio", "the pauses of others, during imports with their proofs / alone"),
         Figure("stock_itl_p99_ratio", "the pauses of others on vLLM's own server"),
         Figure("stock_cold_first_token_ratio", "the cold first token on vLLM's own server"),

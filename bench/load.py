@@ -1,9 +1,9 @@
 """What loading an adapter costs the others, and whoever asks for it first.
 
 `itl_p99_ratio`: the inter-token p99 of streams of the base model while adapters come in one after the other,
-each with its first answer, over the p99 while as many short answers come from adapters that are in.
-`itl_p99_over_silence` is over streams alone. `cold_first_token_ratio`: seconds to the first token of a
-version that is not in, over those of one that is; nothing else runs. `stock_`: vLLM's own server.
+each with its first answer, over the p99 of the streams alone. `itl_p99_over_warm` is over the p99 while as
+many short answers come from adapters that are in: what is left is the load. `cold_first_token_ratio`: seconds
+to the first token of a version that is not in, over those of one that is; nothing else runs.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ def finish(results: dict[str, list[Round]]) -> None:
         p99 = {phase: [one.p99(phase) for one in rounds if phase in one.gaps] for phase in PHASES}
         cold, warm = ([statistics.median(getattr(one, kind)) for one in rounds] for kind in ("cold", "warm"))
         figures |= {
-            f"{prefix}itl_p99_ratio": report.median_ratio(p99["loads"], p99["warm"]),
-            f"{prefix}itl_p99_over_silence": report.median_ratio(p99["loads"], p99["silence"]),
+            f"{prefix}itl_p99_ratio": report.median_ratio(p99["loads"], p99["silence"]),
+            f"{prefix}itl_p99_over_warm": report.median_ratio(p99["loads"], p99["warm"]),
             f"{prefix}cold_first_token_ratio": report.median_ratio(cold, warm),
             f"{prefix}cold_added_ms": 1000
             * statistics.median(c - w for c, w in zip(cold, warm, strict=True)),
