@@ -2,7 +2,7 @@
 
 vLLM does all that inside the loop, while every stream waits, and an adapter that fails there ends the engine.
 Here a thread makes it ready and keeps it until it is unloaded; what is left for the loop is a copy into a
-slot. server/engine/loading.py is the other end of the socket.
+slot, or less (lora_layers.py). server/engine/loading.py is the other end of the socket.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Loader:
         self._read: Callable[[Any], Any] = manager._load_adapter
         self._ready: dict[int, Any] = {}
         self._doubles = {
-            name: rehearsing(layer) for name, layer in self._adapters.modules.items() if plain(layer)
+            name: rehearsing(layer)
+            for name, layer in self._adapters.modules.items()
+            if plain(layer) and not hasattr(layer, "prepare")
         }
         manager._load_adapter = self.take
 
@@ -77,9 +79,14 @@ class Loader:
             self._adapters._create_merged_loras_inplace(lora)
             for name, layer in self._adapters.modules.items():
                 weights = self._adapters._get_lora_layer_weights(lora, name)
-                if weights and name in self._doubles:
+                if not weights:
+                    continue
+                if hasattr(layer, "prepare"):
+                    layer.prepare(weights)
+                elif name in self._doubles:
                     type(layer).set_lora(self._doubles[name], 0, weights.lora_a, weights.lora_b)
-                tried = tried and (not weights or name in self._doubles)
+                else:
+                    tried = False
         self._ready[request.lora_int_id] = lora
         return tried
 
@@ -105,8 +112,6 @@ def plain(layer: Any) -> bool:
 def rehearsing(layer: Any) -> Any:
     """A copy of a LoRA layer, its one slot a shape without memory: `set_lora` fails on it as it would."""
     double = copy.copy(layer)
-    for name in ("set_lora", "reset_lora"):  # of server/engine/lora_layers.py, which mean the layer itself
-        double.__dict__.pop(name, None)
     for name, value in layer.__dict__.items():
         if name.endswith("_stacked") and isinstance(value, tuple):
             slot = tuple(torch.empty_like(one[:1], device="meta") for one in value)

@@ -1,13 +1,14 @@
 """vLLM's LoRA layers, with their slots' weights where our products want them.
 
-vLLM keeps all slots in two stacked tensors per slice, at the largest rank. A layer that is taken over has one
-slot of these left: the stage, on which vLLM lays out an adapter (expanded, cut for tensor parallelism) and
-from which ours copies it, with its own rank.
+vLLM copies an adapter into a slot of stacked tensors, at the largest rank, inside the loop of steps. A layer
+that is taken over lays it out once, in whatever thread reads it, and a slot then only points there. `prepare`
+has vLLM do what it does (expand, cut for tensor parallelism) on a stage of one slot, and packs what is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -17,16 +18,30 @@ from server.engine.lora_native import NativeSlots
 from server.engine.lora_plan import Plan
 from server.engine.lora_torch import TorchSlots
 
-STAGE = -1  # the only slot of a staging tensor, by an index that no real slot has
 Given: TypeAlias = torch.Tensor | Sequence[torch.Tensor | None]
+Pairs: TypeAlias = Sequence[
+    tuple[torch.Tensor, torch.Tensor]
+]  # A [rank, inputs], B [outputs, rank] of a slice
 
 
 class Slots(Protocol):
-    def set(self, slot: int, weights: Sequence[tuple[torch.Tensor, torch.Tensor] | None]) -> None: ...
+    def pack(self, weights: Pairs) -> Any:
+        """As `put` takes it. Copies; may be called in any thread."""
+
+    def put(self, slot: int, packed: Any) -> None: ...
 
     def reset(self, slot: int) -> None: ...
 
     def add(self, y: torch.Tensor, x: torch.Tensor, plan: Plan, scale: float) -> None: ...
+
+
+class Packed(list[None]):
+    """In the place of an adapter's A and B of one layer: as many Nones as there were tensors, since vLLM
+    looks at these lists again before it asks for `set_lora`."""
+
+    def __init__(self, given: Given, weights: Any) -> None:
+        super().__init__([None] * (1 if isinstance(given, torch.Tensor) else len(given)))
+        self.weights = weights
 
 
 def slots_for(layer: Any, *, native: bool) -> Slots:
@@ -39,29 +54,39 @@ def slots_for(layer: Any, *, native: bool) -> Slots:
 
 
 def take_over(layer: Any, slots: Slots) -> None:
-    """From here on `layer` keeps adapters in `slots`; its stacked tensors become the stage."""
-    kind = type(layer)
+    """From here on `layer` keeps adapters in `slots`; `layer.prepare(weights)` packs one ahead."""
     layer.lora_a_stacked = tuple(torch.zeros_like(one[:1]) for one in layer.lora_a_stacked)
     layer.lora_b_stacked = tuple(torch.zeros_like(one[:1]) for one in layer.lora_b_stacked)
+    in_loop, ahead = _packing(layer, slots), _packing(layer, slots)  # each has a stage of its own
 
-    def set_lora(index: int, lora_a: Given, lora_b: Given) -> None:
-        kind.set_lora(layer, STAGE, lora_a, lora_b)  # which resets the stage first
+    def set_lora(index: int, lora_a: Given | Packed, lora_b: Given | Packed) -> None:
+        slots.put(index, lora_a.weights if isinstance(lora_a, Packed) else in_loop(lora_a, lora_b))
+
+    def prepare(weights: Any) -> None:
+        """`weights` (vLLM's LoRALayerWeights) lose their tensors to what is packed of them."""
+        weights.lora_a = weights.lora_b = Packed(weights.lora_a, ahead(weights.lora_a, weights.lora_b))
+
+    layer.set_lora, layer.reset_lora, layer.prepare = set_lora, slots.reset, prepare
+
+
+def _packing(layer: Any, slots: Slots) -> Callable[[Any, Any], Any]:
+    stage = copy.copy(layer)  # with the class's own `set_lora`
+    stage.lora_a_stacked, stage.lora_b_stacked = (
+        tuple(torch.zeros_like(one) for one in stacked)
+        for stacked in (layer.lora_a_stacked, layer.lora_b_stacked)
+    )
+
+    def packed(lora_a: Given, lora_b: Given) -> Any:
+        stage.set_lora(0, lora_a, lora_b)
         rank = _rank(lora_a)
-        slots.set(
-            index,
+        return slots.pack(
             [
-                (a[STAGE, 0, :rank], b[STAGE, 0, :, :rank])
-                for a, b in zip(layer.lora_a_stacked, layer.lora_b_stacked, strict=True)
-            ],
+                (a[0, 0, :rank], b[0, 0, :, :rank])
+                for a, b in zip(stage.lora_a_stacked, stage.lora_b_stacked, strict=True)
+            ]
         )
 
-    def reset_lora(index: int) -> None:
-        if index == STAGE:
-            kind.reset_lora(layer, STAGE)
-        else:
-            slots.reset(index)
-
-    layer.set_lora, layer.reset_lora = set_lora, reset_lora
+    return packed
 
 
 def _rank(given: Given) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,47 +54,54 @@ def pack(to: torch.Tensor, weight: torch.Tensor) -> None:
     )
 
 
+@dataclass(frozen=True)
+class Piece:
+    """One slice's A and B, packed; `blocks` of 16 ranks."""
+
+    blocks: int
+    a: torch.Tensor
+    b: torch.Tensor
+
+
 class NativeSlots:
-    """The packed weights of one layer's slots. `outputs` are the widths of its slices."""
+    """The weights of one layer's slots, by reference. `outputs` are the widths of its slices."""
 
     def __init__(self, slots: int, inputs: int, outputs: Sequence[int]) -> None:
+        self._inputs, self._outputs = inputs, list(outputs)
         self._offsets = np.concatenate([[0], np.cumsum(outputs)]).astype(np.int64)
         self._table = np.zeros((slots, len(outputs), 3), np.int64)  # blocks, address of A, address of B
-        self._kept: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
+        self._kept: dict[int, Sequence[Piece]] = {}
         self._layer = np.array(
             [inputs, len(outputs), self._offsets.ctypes.data, self._table.ctypes.data], np.int64
         )
         self._layer_at = self._layer.ctypes.data
         self._widest = 0  # low-rank numbers of a row, of the adapter that has most
 
-    def set(self, slot: int, weights: Sequence[tuple[torch.Tensor, torch.Tensor] | None]) -> None:
+    def pack(self, weights: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[Piece]:
         """A [rank, inputs] and B [outputs, rank] of each slice, in bf16; they are copied."""
-        self.reset(slot)
-        for part, pair in enumerate(weights):
-            if pair is None:
-                continue
-            blocks = -(-pair[0].shape[0] // LANES)
-            a, b = self._room(slot, part, blocks)
-            pack(a, pair[0])
-            pack(b, pair[1])
-            self._table[slot, part] = blocks, a.data_ptr(), b.data_ptr()
-        self._widest = max(self._widest, int(self._table[slot, :, 0].sum()) * LANES)
+        return [self._piece(a, b, wide) for (a, b), wide in zip(weights, self._outputs, strict=True)]
 
-    def _room(self, slot: int, part: int, blocks: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Where A and B lie: what the last adapter of the slot had, if that fits. Fresh memory is slow."""
-        known = self._kept.get((slot, part))
-        if known is None or known[0].shape[0] != blocks:
-            wide = self._offsets[part + 1] - self._offsets[part]
-            known = (
-                torch.empty(blocks, self._layer[0] // 2, LANES, 2, dtype=torch.bfloat16),
-                torch.empty(wide // LANES, blocks * LANES // 2, LANES, 2, dtype=torch.bfloat16),
-            )
-            self._kept[slot, part] = known
-        return known
+    def _piece(self, a: torch.Tensor, b: torch.Tensor, wide: int) -> Piece:
+        blocks = -(-a.shape[0] // LANES)
+        piece = Piece(
+            blocks,
+            torch.empty(blocks, self._inputs // 2, LANES, 2, dtype=torch.bfloat16),
+            torch.empty(wide // LANES, blocks * LANES // 2, LANES, 2, dtype=torch.bfloat16),
+        )
+        pack(piece.a, a)
+        pack(piece.b, b)
+        return piece
+
+    def put(self, slot: int, packed: Sequence[Piece]) -> None:
+        """The slot's rows get these weights."""
+        self._table[slot] = [(piece.blocks, piece.a.data_ptr(), piece.b.data_ptr()) for piece in packed]
+        self._kept[slot] = packed
+        self._widest = max(self._widest, LANES * sum(piece.blocks for piece in packed))
 
     def reset(self, slot: int) -> None:
         """The slot's rows stay as the base has them."""
         self._table[slot] = 0
+        self._kept.pop(slot, None)
 
     def add(self, y: torch.Tensor, x: torch.Tensor, plan: Plan, scale: float) -> None:
         """y[row] += scale * (x[row] @ A.T) @ B.T with the slices of its slot."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.engine import lora_native
-from server.engine.lora_layers import STAGE, Slots, slots_for, take_over
+from server.engine.lora_layers import Packed, Slots, slots_for, take_over
 from server.engine.lora_native import NativeSlots
 from server.engine.lora_plan import Plan
 from server.engine.lora_torch import MASKED_ROWS, TorchSlots
@@ -39,6 +40,12 @@ def made(ranks: list[int], inputs: int, widths: list[int]) -> list[list[Pair | N
         return (a.bfloat16(), b.bfloat16()) if rank else None
 
     return [[pair(rank, width) for width in widths] for rank in ranks]
+
+
+def filled(pairs: list[Pair | None], inputs: int, widths: list[int]) -> list[Pair]:
+    """As vLLM's stage has it: zeros where there is nothing."""
+    nothing = [(torch.zeros(1, inputs).bfloat16(), torch.zeros(width, 1).bfloat16()) for width in widths]
+    return [pair or none for pair, none in zip(pairs, nothing, strict=True)]
 
 
 def empty(kind: str, inputs: int, widths: list[int]) -> Slots:
@@ -70,7 +77,7 @@ def test_each_row_gets_its_own_adapters_product_and_base_rows_stay(kind: str, mi
     torch.manual_seed(seed)
     weights, slots = made(ranks, inputs, widths), empty(kind, inputs, widths)
     for slot, pairs in enumerate(weights):
-        slots.set(slot, pairs)
+        slots.put(slot, slots.pack(filled(pairs, inputs, widths)))
     x, y = torch.randn(len(rows), inputs).bfloat16(), torch.randn(len(rows), sum(widths)).bfloat16()
     want, before = expected(y, x, rows, weights, scale), y.clone()
     slots.add(y, x, Plan(torch.tensor(rows)), scale)
@@ -84,8 +91,8 @@ def test_a_slot_can_be_taken_by_a_smaller_adapter_and_emptied(kind: str) -> None
     torch.manual_seed(0)
     slots, (large, small) = empty(kind, 64, [48]), made([32, 8], 64, [48])
     plan, x = Plan(torch.tensor([3, -1, 3])), torch.randn(3, 64).bfloat16()
-    slots.set(3, large)
-    slots.set(3, small)
+    slots.put(3, slots.pack(filled(large, 64, [48])))
+    slots.put(3, slots.pack(filled(small, 64, [48])))
     y = torch.zeros(3, 48).bfloat16()
     slots.add(y, x, plan, 1.0)
     want = expected(torch.zeros(3, 48), x, [0, -1, 0], [small], 1.0)
@@ -100,7 +107,7 @@ def test_a_slot_can_be_taken_by_a_smaller_adapter_and_emptied(kind: str) -> None
 def test_a_base_in_float32_and_a_view_with_gaps_are_added_to_as_well(kind: str) -> None:
     torch.manual_seed(0)
     slots, weights = empty(kind, 64, [48]), made([16], 64, [48])
-    slots.set(0, weights[0])
+    slots.put(0, slots.pack(filled(weights[0], 64, [48])))
     x, wide = torch.randn(5, 64), torch.randn(5, 96)
     y = wide[:, ::2]
     want = expected(y, x.bfloat16(), [0] * 5, weights, 1.0)
@@ -112,7 +119,7 @@ def test_a_masked_product_gives_what_pairs_of_products_give() -> None:
     torch.manual_seed(0)
     slots, weights = TorchSlots(SLOTS, 64, [48, 16], MOST, torch.float32), made([16] * SLOTS, 64, [48, 16])
     for slot, pairs in enumerate(weights):
-        slots.set(slot, pairs)
+        slots.put(slot, slots.pack(filled(pairs, 64, [48, 16])))
     rows = [slot % SLOTS for slot in range(MASKED_ROWS)]
     x = torch.randn(2 * MASKED_ROWS, 64)
     few, many = torch.zeros(MASKED_ROWS, 64), torch.zeros(2 * MASKED_ROWS, 64)
@@ -151,17 +158,28 @@ class Layer:
                 self.lora_b_stacked[part][index, 0, :, : b.shape[1]].copy_(b)
 
 
+@pytest.mark.parametrize("ahead", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_layer_that_is_taken_over_answers_with_what_vllm_was_given(kind: str) -> None:
+def test_a_layer_that_is_taken_over_answers_with_what_vllm_was_given(kind: str, ahead: bool) -> None:
     torch.manual_seed(0)
     layer: Any = Layer(64, [48, 48])
     slots = slots_for(layer, native=kind == "native")
     take_over(layer, slots)
-    assert [one.shape[0] for one in layer.lora_a_stacked] == [1, 1], "the stage is one slot"
     weights = made([16, 8, 32], 64, [48, 48])
     weights[1][0] = None  # an adapter on one slice of two
-    for slot, pairs in enumerate(weights):
-        layer.set_lora(slot, [pair and pair[0] for pair in pairs], [pair and pair[1] for pair in pairs])
+    loaded = [
+        SimpleNamespace(
+            lora_a=[pair and pair[0] for pair in pairs], lora_b=[pair and pair[1] for pair in pairs]
+        )
+        for pairs in weights
+    ]
+    if ahead:
+        for one in loaded:
+            layer.prepare(one)
+            assert isinstance(one.lora_a, Packed), "the tensors themselves are not kept"
+            assert list(one.lora_a) == [None, None]
+    for slot, one in enumerate(loaded):
+        layer.set_lora(slot, one.lora_a, one.lora_b)
     layer.reset_lora(2)
     weights[2] = [None, None]
     rows = [0, 1, 2, -1, 1, 0]
@@ -169,4 +187,3 @@ def test_a_layer_that_is_taken_over_answers_with_what_vllm_was_given(kind: str) 
     slots.add(y, x, Plan(torch.tensor(rows)), 1.0)
     want = expected(torch.zeros(6, 96), x, rows, weights, 1.0)
     torch.testing.assert_close(y.double(), want, atol=0.06, rtol=0.03)
-    assert STAGE < 0, "no slot of vLLM's may be the stage"
