@@ -122,11 +122,10 @@ def figures(found: Mapping[str, list[Run]]) -> dict[str, float]:
     }
 
 
-def row(name: str, batch: int, side: str, runs: list[Run]) -> tuple[str, ...]:
+def row(name: str, side: str, runs: list[Run]) -> tuple[str, ...]:
     first = runs[0]
     return (
         name,
-        str(batch),
         side,
         f"{statistics.median(one.speed for one in runs):.0f}",
         f"{statistics.median(one.peak for one in runs):.0f}",
@@ -147,25 +146,17 @@ def main() -> None:
     options = parser.parse_args()
     title = f"One epoch on {card.describe(options.device)}"
     names, count = sides(options.device), 1 if options.quick else options.rounds
-    ended, rows = {}, []
+    ended, rows, sizes = {}, [], []
     for name in options.only or ON[options.device]:
         with tempfile.TemporaryDirectory() as place:
             work = WORKLOADS[name](Path(place), *SIZES[name][options.quick])
             work.save(Path(place))
             found = rounds(Path(place), count, names, options.device)
         ended[name] = figures(found)
-        rows += [row(name, work.batch, side, runs) for side, runs in found.items()]
-    columns = (
-        "model",
-        "batch",
-        "trainer",
-        "tokens/s",
-        "peak, MiB",
-        "first loss",
-        "last loss",
-        "held-out loss",
-    )
-    report.show(title, columns, rows)
+        sizes.append(f"{name} {work.batch}")
+        rows += [row(name, side, runs) for side, runs in found.items()]
+    columns = ("model", "trainer", "tokens/s", "MiB", "first", "last", "held out")
+    report.show(f"{title}; examples a step: {', '.join(sizes)}", columns, rows)
     report.end(ended)
     bound = TOLERANCE[options.device]
     if any(one["loss_difference"] > bound for one in ended.values()):
