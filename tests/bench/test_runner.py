@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from bench import __main__ as command
@@ -47,15 +46,13 @@ def test_a_failure_says_how_and_names_no_folder(code: str, why: str) -> None:
     assert measured(code) == (None, why)
 
 
-def test_one_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+def test_one_that_hangs_is_ended_with_all_that_it_started() -> None:
+    # Its child holds the output open: that it ends at all shows that the child was ended too.
     code = (
         "import subprocess, sys; "
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
-        f"open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid)); child.wait()"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).wait()"
     )
     assert measured(code, seconds=2) == (None, "took longer than 2 s")
-    pid = int((tmp_path / "child").read_text())
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_what_a_bench_leaves_behind_does_not_hold_up_the_next() -> None:
