@@ -79,7 +79,7 @@ class Chorus:
         command += ["--base", self._place.base, "--", *servers.fitting(self._place.device, [])]
         began = time.perf_counter()
         with (
-            _running(command, self._place, self.name) as process,
+            _running(command, self._place, self.name, servers.PLANNED) as process,
             _client(port, self._key) as client,
         ):
             control = _until_answered(client, process, "/v1/files") - began
