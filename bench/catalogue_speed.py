@@ -121,6 +121,7 @@ MANY = Bench(
             "memory_growth_mb",
             "megabytes gained per 1,000 requests once every brand was asked: flat is near 0",
         ),
+        Figure("memory_growth_base_mb", "the same where only the base model is asked"),
         Figure("memory_mb", "megabytes that the server's processes hold then"),
     ),
     (Plot("many", "Throughput of 8 brands that is left (1: all of it)", (("", "*/throughput_ratio"),)),),
