@@ -25,8 +25,8 @@ $(VENV)/.installed: requirements/cpu.txt pyproject.toml server/engine/native/lor
 	@$(PIP) --no-build-isolation --editable .
 	@$(PY) -c 'import torch' 2>/dev/null || { echo "The torch that pip found here is a CUDA build without its libraries. Set \
 	PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds (see PyTorch's installation page), then: make clean"; exit 1; }
-	@ls server/engine/_lora*.so >/dev/null 2>&1 || echo "No C compiler was found: LoRA on CPU falls back to \
-	torch, which is slower with several adapters (apt-get install gcc, then: touch pyproject.toml)."
+	@ls server/engine/_lora*.so >/dev/null 2>&1 || echo "The LoRA kernel could not be built: LoRA on CPU falls back to \
+	torch, which is slower with several adapters (no C compiler? apt-get install gcc libc6-dev, then: touch pyproject.toml)."
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed requirements/dev.txt requirements/wandb.txt

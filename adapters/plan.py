@@ -112,7 +112,8 @@ def choose(machine: Machine, load: Load, wishes: Wishes) -> Plan:
     slots = wishes.max_loras or _slots(machine, slot, slots_share)
     kept = weight(load.width, 1) * _typical(load.ranks)
     left = max(0, share - (slots * slot if on_cpu else 0))
-    places = wishes.max_cpu_loras or max(slots, min(MOST_KEPT, left // kept if kept else MOST_KEPT))
+    places = wishes.max_cpu_loras or min(MOST_KEPT, left // kept if kept else MOST_KEPT)
+    places = max(2, slots, places)  # as Settings.kept has it, whatever is set
     return Plan(machine, load, slots, places, largest, share, slots_share, slot, kept)
 
 

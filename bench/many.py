@@ -129,7 +129,7 @@ def main() -> None:
         def prepare(home: Path) -> None:
             registered.register(home, base, brands)
 
-        slots = {"CHORUS_MAX_LORAS": str(SLOTS)}
+        slots = {"CHORUS_MAX_LORAS": str(SLOTS), "CHORUS_MAX_CPU_LORAS": ""}  # empty: as it is planned
         with servers.chorus(
             Path(name), base=base, environment=slots, prepare=prepare, device=given.device
         ) as server:

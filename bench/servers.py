@@ -34,6 +34,8 @@ CPU_ENVIRONMENT = {
     # Ours sets it on CPU; it also decides which kernels vLLM takes, so both sides get it.
     "TORCH_COMPILE_DISABLE": "1",
 }
+# What ours would plan on a small machine, so that `stock_flags` is the same on every one.
+PLANNED = {"CHORUS_MAX_LORAS": "16", "CHORUS_MAX_CPU_LORAS": "48", "CHORUS_MAX_LORA_RANK": "32"}
 # Two servers stand on one GPU, and each would take nearly all of its memory.
 CUDA_FLAGS = ("--gpu-memory-utilization", "0.4")
 
@@ -92,8 +94,9 @@ def chorus(
     command = [sys.executable, "-m", "cli.main", "serve", "--base", str(base), "--home", str(home)]
     command += ["--port", str(port), *([] if worker else ["--no-worker"])]
     command += ["--", *flags, *fitting(device, flags)]
+    given = {**PLANNED, **(environment or {})}
     with _running(
-        "chorus", command, port, "/readyz", folder, found.slug, found.path, key, device, environment
+        "chorus", command, port, "/readyz", folder, found.slug, found.path, key, device, given
     ) as server:
         yield server
 

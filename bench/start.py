@@ -2,7 +2,8 @@
 
 The tiny base, the same engine flags, taking turns; each is started once before, so that both find their
 files in memory. `ready_ratio` is ours (/readyz: it has chatted) / theirs (/health), `control_ratio` our first
-answer to a GET /v1/files / theirs, `restart_ratio` from kill -9 of our engine to ready again / theirs.
+answer to a GET /v1/files / theirs, `restart_ratio` from kill -9 of our engine, which a request finds at once,
+to ready again / theirs.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Chorus:
         command += ["--base", self._place.base, "--", *servers.fitting(self._place.device, [])]
         began = time.perf_counter()
         with (
-            _running(command, self._place, self.name) as process,
+            _running(command, self._place, self.name, servers.PLANNED) as process,
             _client(port, self._key) as client,
         ):
             control = _until_answered(client, process, "/v1/files") - began
@@ -87,6 +88,7 @@ class Chorus:
             token = _first_token(client, self._model) - began
             killed = time.perf_counter()
             _engine(process).kill()
+            client.post("/v1/chat/completions", json={"model": "tiny", **ASKED})  # finds it dead
             _until_answered(client, process, "/readyz", status=503)
             again = _until_answered(client, process, "/readyz") - killed
             _first_token(client, self._model)

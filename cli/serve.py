@@ -29,8 +29,11 @@ GRACE_SECONDS = 20
 class WorkerKeeper:
     """Keeps one `chorus work` process running: starts it again, with back-off, when it ends by itself."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, rank: int | None) -> None:
+        """`rank`: the largest that the engine serves, where a flag of vLLM's has said it."""
         self._environment = {**os.environ, "CHORUS_HOME": str(settings.home), "CHORUS_BASE": settings.base}
+        if rank is not None:
+            self._environment["CHORUS_MAX_LORA_RANK"] = str(rank)
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         # One thread for all starts: the worker dies with the thread that started it (records.processes).
@@ -112,7 +115,7 @@ def run(settings: Settings, *, worker: bool, flags: Sequence[str]) -> int:
         timeout_keep_alive=75,  # longer than a load balancer's idle timeout, or it meets closed connections
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    keeper = WorkerKeeper(settings) if worker else None
+    keeper = WorkerKeeper(settings, given.get("max_lora_rank")) if worker else None
     if keeper:
         keeper.start()
     server = Server(config)

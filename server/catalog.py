@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,10 @@ AHEAD = (
 REFUSED_SECONDS = 5.0  # a version that the engine refused is not tried again sooner
 
 log = logging.getLogger("chorus.server")
+
+
+class Moved(Exception):
+    """While a request waited its name has come to mean another version."""
 
 
 @dataclass(frozen=True)
@@ -82,27 +86,46 @@ class Catalog:
         if self.names.base.is_named(model):
             yield Chosen(None)
             return
+        async with AsyncExitStack() as stack:
+            while True:
+                try:
+                    chosen = await self._choose(stack, tenant, model, key, low)
+                    break
+                except Moved:
+                    continue
+            yield chosen
+
+    async def _choose(self, stack: AsyncExitStack, tenant: str, model: str, key: str, low: bool) -> Chosen:
         meaning = await self.names.of(tenant, model)
         if meaning.previous is not None and meaning.previous.name in self._residents:
             self._residents.move_to_end(meaning.previous.name)
         version = meaning.answering(key)
-        async with AsyncExitStack() as stack:
-            try:
-                await stack.enter_async_context(self.hold(version, low=low))
-            except RequestRefused as error:
-                if version == meaning.live:
-                    raise
-                self.metrics.canary_fallbacks.inc()
-                log.warning("The live version answers for the candidate: %s", error)
-                version = meaning.live
-                await stack.enter_async_context(self.hold(version, low=low))
-            yield Chosen(version, meaning.shadow if version == meaning.live else None)
+
+        async def still() -> None:
+            if (await self.names.of(tenant, model)).answering(key) != meaning.answering(key):
+                raise Moved
+
+        try:
+            await stack.enter_async_context(self.hold(version, low=low, still=still))
+        except RequestRefused as error:
+            if version == meaning.live:
+                raise
+            self.metrics.canary_fallbacks.inc()
+            log.warning("The live version answers for the candidate: %s", error)
+            version = meaning.live
+            await stack.enter_async_context(self.hold(version, low=low, still=still))
+        return Chosen(version, meaning.shadow if version == meaning.live else None)
 
     @asynccontextmanager
-    async def hold(self, version: Version, *, low: bool = False) -> AsyncIterator[None]:
-        """The version in the engine, pinned there for the block. Raises as `acquire` does."""
-        await self._places.enter(version.name, low=low)
+    async def hold(
+        self, version: Version, *, low: bool = False, still: Callable[[], Awaitable[None]] | None = None
+    ) -> AsyncIterator[None]:
+        """The version in the engine, pinned there for the block. Raises as `acquire` does, and what `still`
+        raises, which is asked after a wait whether the version is wanted yet."""
+        waited = await self._places.enter(version.name, low=low)
         try:
+            if waited and still is not None:
+                await still()
             resident = await self._resident(version)
             resident.pins += 1
             try:

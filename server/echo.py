@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Sequence
@@ -28,16 +29,16 @@ class Echo:
 
         Raises EngineUnavailable, RequestRefused.
         """
-        # One text after the other: in one step of the engine they would hold up everybody's streams for as
-        # long as all of them take, now for no longer than a usual question does.
         if proof is None:
-            first, base = await self._text(version), await self._text(None)
+            first, base = await asyncio.gather(self._text(version), self._text(None))
             return compare_alone(first, await self._text(version), base)
-        return compare(proof, await self._rows(version, proof), await self._rows(None, proof))
+        served, base = await asyncio.gather(self._rows(version, proof), self._rows(None, proof))
+        return compare(proof, served, base)
 
     async def _rows(self, version: Version | None, proof: Proof) -> Values:
         """By row, of its learnt tokens."""
-        said = [_logprobs((await self._ask(version, [row.token_ids]))["choices"][0]) for row in proof.rows]
+        choices = (await self._ask(version, [row.token_ids for row in proof.rows]))["choices"]
+        said = [_logprobs(choice) for choice in sorted(choices, key=lambda choice: int(choice["index"]))]
         return [[values[place] for place in row.learnt] for values, row in zip(said, proof.rows, strict=True)]
 
     async def _text(self, version: Version | None) -> Values:

@@ -2,8 +2,9 @@
 
 One place serves all requests of its version. Who finds a free place, or its version in one, enters; else its
 version waits, the longest waiting one is next, and all that wait for it enter together. Each LAST_CALL that a
-version waits closes one more place, of those held for longest: newcomers for its version wait for a turn of
-their own, so that the place empties however popular the brand is. Low priority counts as come LATER.
+version waits closes one more place, of those held for longest, half of all at most: newcomers for its version
+wait for a turn of their own, so that the place empties however popular the brand is. Low priority counts as
+come LATER.
 """
 
 from __future__ import annotations
@@ -21,10 +22,14 @@ LATER_SECONDS = 10.0
 
 @dataclass(eq=False)
 class Turn:
-    """A version that waits; `since` is when its most urgent request came."""
+    """A version that waits: its requests, and when each came."""
 
-    since: float
-    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    waiting: dict[asyncio.Future[None], float] = field(default_factory=dict)
+
+    @property
+    def since(self) -> float:
+        """When its most urgent request came."""
+        return min(self.waiting.values())
 
 
 class Places:
@@ -45,21 +50,22 @@ class Places:
         """Requests that wait."""
         return sum(len(turn.waiting) for turn in self._turns.values())
 
-    async def enter(self, name: str, *, low: bool = False) -> None:
-        """Comes back once the version `name` has a place. Who is cancelled meanwhile has none."""
+    async def enter(self, name: str, *, low: bool = False) -> bool:
+        """Comes back once the version `name` has a place: whether that took a wait. Who is cancelled
+        meanwhile has none."""
         if self._may_join(name) or (name not in self._held and self.held < self.count and not self._turns):
             self._take(name, 1)
             self._waits.seconds.observe(0)
-            return
+            return False
         came, place = self._clock(), asyncio.get_running_loop().create_future()
         since = came + LATER_SECONDS if low else came
-        turn = self._turns.setdefault(name, Turn(since))
-        turn.since = min(turn.since, since)
-        turn.waiting.append(place)
+        turn = self._turns.setdefault(name, Turn())
+        turn.waiting[place] = since
         self._waits.waiting.inc()
         self._admit()
         try:
             await place
+            return True
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
                 self.leave(name)  # its turn came in the moment in which it gave up
@@ -85,7 +91,7 @@ class Places:
             return True
         now = self._clock()
         closed = sum(max(0, int((now - turn.since) / LAST_CALL_SECONDS)) for turn in self._turns.values())
-        return list(self._held).index(name) >= closed
+        return list(self._held).index(name) >= min(closed, (self.count + 1) // 2)
 
     def _admit(self) -> None:
         while self._turns:
@@ -104,7 +110,7 @@ class Places:
         self._waits.held.set(self.held)
 
     def _give_up(self, name: str, turn: Turn, place: asyncio.Future[None]) -> None:
-        turn.waiting.remove(place)
+        del turn.waiting[place]
         if not turn.waiting and self._turns.get(name) is turn:
             del self._turns[name]
             self._admit()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
@@ -25,6 +26,8 @@ from server.said import DONE
 T = TypeVar("T")
 # Only the usage frame has it: inside a JSON string each quote would be escaped.
 NO_CHOICES = b'"choices":[]'
+# A client that takes nothing for so long has gone for us: others wait for its slot and its place in memory.
+STUCK_SECONDS = 20.0
 GONE = 499  # nobody reads it; nginx's number for a client that closed the request
 
 log = logging.getLogger("chorus.server")
@@ -77,10 +80,11 @@ class Frames(Response):
         self.first, self.frames, self.asked, self.seen = first, frames, asked, seen
         self.until_end = until_end
         self.last = first
+        self.sending: float | None = None  # since when the frame waits that is on its way to the client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await unless_gone(receive, self._send(send))
+            await unless_gone(receive, self._send(send), self._stuck())
         except ClientGone:
             pass
         else:
@@ -102,11 +106,18 @@ class Frames(Response):
                     if not self.asked.wants_usage:
                         continue
                 self.seen.frame()
-                self.last = frame
+                self.last, self.sending = frame, time.monotonic()
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
+                self.sending = None
         except Exception as error:
             end = error_event(error)
         await send({"type": "http.response.body", "body": end, "more_body": False})
+
+    async def _stuck(self) -> None:
+        """Ends when one frame has waited for the client for STUCK_SECONDS."""
+        # No event that each frame sets: that would be a call per frame of every stream.
+        while self.sending is None or time.monotonic() - self.sending < STUCK_SECONDS:  # noqa: ASYNC110
+            await asyncio.sleep(STUCK_SECONDS / 4)
 
 
 def error_event(error: Exception) -> bytes:
@@ -120,19 +131,21 @@ def error_event(error: Exception) -> bytes:
     return b"data: " + json.dumps(errors.body_of(error)).encode() + b"\n\n"
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`; cancels it and raises ClientGone when the client leaves first."""
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T], *signs: Coroutine[Any, Any, None]) -> T:
+    """The result of `work`; cancels it and raises ClientGone when the client leaves first, or one of `signs`
+    that it does not listen any more ends."""
     working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_disconnect(receive))
-    for task in (working, watching):
+    watching = [asyncio.ensure_future(sign) for sign in (_disconnect(receive), *signs)]
+    for task in (working, *watching):
         task.add_done_callback(_seen)
     try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, *watching}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
         raise ClientGone
     finally:
-        watching.cancel()
+        for task in watching:
+            task.cancel()
         if not working.done():
             working.cancel()
             await asyncio.wait({working})

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from records.settings import SERVED_RANKS
+
 REFUSED: Mapping[str, str] = {
     "kv-sharing-fast-prefill": "vLLM ends on any request for prompt log-probabilities, and each proof is one",
 }
@@ -13,6 +15,7 @@ TAKEN: Mapping[str, str] = {"worker-extension-cls": "Chorus loads adapters throu
 
 
 LIMITS = ("max-loras", "max-cpu-loras", "max-lora-rank")  # the server goes by them too, so they are settings
+BOUND = (*LIMITS, "worker-extension-cls")
 
 
 class FlagRefused(ValueError):
@@ -31,6 +34,9 @@ def limits(flags: Sequence[str]) -> tuple[dict[str, int], list[str]]:
         value = value or next(words, "")
         if not value.isdecimal() or int(value) < 1:
             raise FlagRefused(f"vLLM's flag --{name} takes a number from 1 on, not {value!r}.")
+        if name == "max-lora-rank" and int(value) not in SERVED_RANKS:
+            ranks = ", ".join(map(str, SERVED_RANKS))
+            raise FlagRefused(f"vLLM's flag --{name} takes one of {ranks}, not {value}.")
         given[name.replace("-", "_")] = int(value)
     return given, rest
 
@@ -42,11 +48,16 @@ def check(flags: Sequence[str]) -> None:
             _refuse(flag.removeprefix("--").split("=", 1)[0].replace("_", "-"))
 
 
-def check_parsed(arguments: Any) -> None:
-    """As vLLM understood them: also those in the file of its `--config`. Raises FlagRefused."""
+def check_parsed(arguments: Any, ours: Sequence[str]) -> None:
+    """As vLLM understood them: also those in the file of its `--config`, and those that were shortened, as
+    its parser allows. What `ours` say of BOUND must be in force. Raises FlagRefused."""
     for name in REFUSED:
         if getattr(arguments, name.replace("-", "_"), False):
             _refuse(name)
+    for name in BOUND:
+        meant, found = ours[ours.index(f"--{name}") + 1], getattr(arguments, name.replace("-", "_"))
+        if str(found) != meant:
+            raise FlagRefused(f"vLLM's flag --{name} came to {found!r}, not {meant!r}: write it in full.")
 
 
 def _refuse(name: str) -> None:

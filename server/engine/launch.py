@@ -64,9 +64,14 @@ def _launch(settings: Settings, flags: list[str]) -> tuple[Any, Any]:
     from vllm.utils.argparse_utils import FlexibleArgumentParser
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(flags)
+    try:
+        arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(flags)
+    except SystemExit as error:  # its parser has printed which flag is wrong, and would end the server
+        raise engine_flags.FlagRefused(
+            "vLLM does not take these flags; it says above which is wrong"
+        ) from error
     validate_parsed_serve_args(arguments)
-    engine_flags.check_parsed(arguments)
+    engine_flags.check_parsed(arguments, flags)
     engine = AsyncEngineArgs.from_cli_args(arguments)
     context = UsageContext.OPENAI_API_SERVER
     config = engine.create_engine_config(usage_context=context)
@@ -81,6 +86,7 @@ def _launch(settings: Settings, flags: list[str]) -> tuple[Any, Any]:
     )
     forget_names(client)
     meanwhile.join()
+    _import_handlers()  # what an import of both threads at once has left half done is done now
     return client, arguments
 
 

@@ -19,9 +19,8 @@ from server.engine.lora_plan import Plan
 from server.engine.lora_torch import TorchSlots
 
 Given: TypeAlias = torch.Tensor | Sequence[torch.Tensor | None]
-Pairs: TypeAlias = Sequence[
-    tuple[torch.Tensor, torch.Tensor]
-]  # A [rank, inputs], B [outputs, rank] of a slice
+# A [rank, inputs] and B [outputs, rank] of each slice; None where the adapter has no such.
+Pairs: TypeAlias = Sequence[tuple[torch.Tensor, torch.Tensor] | None]
 
 
 class Slots(Protocol):
@@ -78,18 +77,20 @@ def _packing(layer: Any, slots: Slots) -> Callable[[Any, Any], Any]:
 
     def packed(lora_a: Given, lora_b: Given) -> Any:
         stage.set_lora(0, lora_a, lora_b)
-        rank = _rank(lora_a)
-        return slots.pack(
-            [
-                (a[0, 0, :rank], b[0, 0, :, :rank])
-                for a, b in zip(stage.lora_a_stacked, stage.lora_b_stacked, strict=True)
-            ]
-        )
+        stacked = list(zip(stage.lora_a_stacked, stage.lora_b_stacked, strict=True))
+        ranks = _ranks(lora_a, len(stacked))
+        weights: Pairs = [
+            (a[0, 0, :rank], b[0, 0, :, :rank]) if rank else None
+            for (a, b), rank in zip(stacked, ranks, strict=True)
+        ]
+        return slots.pack(weights)
 
     return packed
 
 
-def _rank(given: Given) -> int:
-    """The largest rank among a layer's slices; those that an adapter lacks are None."""
-    each = [given] if isinstance(given, torch.Tensor) else [one for one in given if one is not None]
-    return max(int(one.shape[0]) for one in each)
+def _ranks(given: Given, slices: int) -> list[int]:
+    """Of each slice; 0 where the adapter has none. Where vLLM spreads what was given over more slices than
+    there are tensors, the largest for all."""
+    each = [given] if isinstance(given, torch.Tensor) else given
+    ranks = [0 if one is None else int(one.shape[0]) for one in each]
+    return ranks if len(ranks) == slices else [max(ranks)] * slices

@@ -70,16 +70,16 @@ class NativeSlots:
         self._inputs, self._outputs = inputs, list(outputs)
         self._offsets = np.concatenate([[0], np.cumsum(outputs)]).astype(np.int64)
         self._table = np.zeros((slots, len(outputs), 3), np.int64)  # blocks, address of A, address of B
-        self._kept: dict[int, Sequence[Piece]] = {}
+        self._kept: dict[int, Sequence[Piece | None]] = {}
         self._layer = np.array(
             [inputs, len(outputs), self._offsets.ctypes.data, self._table.ctypes.data], np.int64
         )
         self._layer_at = self._layer.ctypes.data
         self._widest = 0  # low-rank numbers of a row, of the adapter that has most
 
-    def pack(self, weights: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[Piece]:
+    def pack(self, weights: Sequence[tuple[torch.Tensor, torch.Tensor] | None]) -> list[Piece | None]:
         """A [rank, inputs] and B [outputs, rank] of each slice, in bf16; they are copied."""
-        return [self._piece(a, b, wide) for (a, b), wide in zip(weights, self._outputs, strict=True)]
+        return [pair and self._piece(*pair, wide) for pair, wide in zip(weights, self._outputs, strict=True)]
 
     def _piece(self, a: torch.Tensor, b: torch.Tensor, wide: int) -> Piece:
         blocks = -(-a.shape[0] // LANES)
@@ -92,11 +92,13 @@ class NativeSlots:
         pack(piece.b, b)
         return piece
 
-    def put(self, slot: int, packed: Sequence[Piece]) -> None:
+    def put(self, slot: int, packed: Sequence[Piece | None]) -> None:
         """The slot's rows get these weights."""
-        self._table[slot] = [(piece.blocks, piece.a.data_ptr(), piece.b.data_ptr()) for piece in packed]
+        self._table[slot] = [
+            (piece.blocks, piece.a.data_ptr(), piece.b.data_ptr()) if piece else (0, 0, 0) for piece in packed
+        ]
         self._kept[slot] = packed
-        self._widest = max(self._widest, LANES * sum(piece.blocks for piece in packed))
+        self._widest = max(self._widest, LANES * int(self._table[slot, :, 0].sum()))
 
     def reset(self, slot: int) -> None:
         """The slot's rows stay as the base has them."""

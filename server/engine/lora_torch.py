@@ -28,17 +28,18 @@ class TorchSlots:
         self._b = [torch.zeros(slots, rank, width, dtype=dtype) for width in outputs]
 
     def pack(
-        self, weights: Sequence[tuple[torch.Tensor, torch.Tensor]]
-    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        self, weights: Sequence[tuple[torch.Tensor, torch.Tensor] | None]
+    ) -> list[tuple[torch.Tensor, torch.Tensor] | None]:
         """A [rank, inputs] and B [outputs, rank] of each slice; they are copied, B with its sides changed."""
-        return [(a.clone(), b.t().contiguous()) for a, b in weights]
+        return [pair and (pair[0].clone(), pair[1].t().contiguous()) for pair in weights]
 
-    def put(self, slot: int, packed: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    def put(self, slot: int, packed: Sequence[tuple[torch.Tensor, torch.Tensor] | None]) -> None:
         """The slot's rows get these weights."""
         self.reset(slot)
-        for part, (a, b) in enumerate(packed):
-            self._a[slot, part, : a.shape[0]] = a
-            self._b[part][slot, : b.shape[0]] = b
+        for part, pair in enumerate(packed):
+            if pair is not None:
+                self._a[slot, part, : pair[0].shape[0]] = pair[0]
+                self._b[part][slot, : pair[1].shape[0]] = pair[1]
 
     def reset(self, slot: int) -> None:
         """The slot's rows stay as the base has them."""

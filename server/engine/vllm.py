@@ -119,8 +119,10 @@ class VllmEngine:
         if request is not None:
             client, loaders = self._alive(), self._loaders
             self._handlers.openai_serving_models.lora_requests.pop(version.name, None)
-            await client.remove_lora(request.lora_int_id)
-            loaders.drop(request.lora_int_id)  # last: no step that was planned before looks for it any more
+            try:
+                await client.remove_lora(request.lora_int_id)
+            finally:
+                loaders.drop(request.lora_int_id)  # last: no step that was planned before looks for it
 
     async def generate(
         self, kind: Kind, body: dict[str, Any], version: Version | None

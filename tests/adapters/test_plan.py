@@ -49,8 +49,10 @@ def test_the_plan_is_one_that_an_engine_can_be_started_with(
 @given(machines, loads, wishes)
 def test_what_is_set_stays(machine: Machine, load: Load, wished: Wishes) -> None:
     plan = choose(machine, load, wished)
-    for name in ("max_loras", "max_cpu_loras", "max_lora_rank"):
+    for name in ("max_loras", "max_lora_rank"):
         assert getattr(wished, name) in (None, getattr(plan, name))
+    # What a step mixes lies in memory too, whatever is set.
+    assert wished.max_cpu_loras is None or plan.max_cpu_loras == max(2, plan.max_loras, wished.max_cpu_loras)
 
 
 @given(ranks)
@@ -98,7 +100,7 @@ def test_many_cores_and_a_gpu_get_more_slots() -> None:
 
 def test_a_machine_without_room_still_gets_one_slot_and_is_told() -> None:
     plan = choose(replace(HOST, memory=PROCESSES), MEDIUM, Wishes())
-    assert (plan.max_loras, plan.max_cpu_loras, plan.fits) == (1, 1, False)
+    assert (plan.max_loras, plan.max_cpu_loras, plan.fits) == (1, 2, False)
 
 
 def test_large_registered_versions_leave_fewer_places() -> None:

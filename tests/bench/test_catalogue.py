@@ -12,7 +12,8 @@ from bench.catalogue import BENCHES
 from bench.figures import Bench, Figure, flat
 
 HERE = Path(bench.__file__).parent
-NOT_A_BENCH = {"__main__", "trainers", "gpu_paths"}  # the runner, processes of bench.training, no ratio
+# The runner, the processes of bench.training, and what gives no ratio.
+NOT_A_BENCH = {"__main__", "trainers", "trained", "gpu_paths"}
 
 
 def modules() -> set[str]:

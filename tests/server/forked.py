@@ -13,8 +13,6 @@ import psutil
 
 from server.engine import forkserver
 
-forkserver.PRELOAD = "tests.server.tied"
-
 
 def seen(answers: Connection, below: bool) -> None:
     """Says what a started process finds; with `below`, also what one finds that it starts itself."""
@@ -41,7 +39,7 @@ def started(below: bool) -> list[dict[str, object]]:
 
 def after_a_stop() -> None:
     """Stop the forkserver, and say whether another is there for the next process."""
-    forkserver.begin({})
+    _begin({})
     (before,) = started(False)
     stopped = psutil.Process(int(str(before["parent"])))
     stopped.suspend()
@@ -57,8 +55,13 @@ def after_a_stop() -> None:
 
 def main() -> None:
     """Start one that starts another, say what they have found, and wait to be killed."""
-    forkserver.begin({"DEFAULT": "1"})
+    _begin({"DEFAULT": "1"})
     os.environ["SAID"] = "later"
     found = started(True)
     print(json.dumps({"me": os.getpid(), "default": os.environ.get("DEFAULT"), "found": found}), flush=True)
     time.sleep(600)
+
+
+def _begin(defaults: dict[str, str]) -> None:
+    forkserver.PRELOAD = "tests.server.tied"  # in this process, which is no test's
+    forkserver.begin(defaults)

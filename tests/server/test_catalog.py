@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,15 @@ class House:
     async def use(self, model: str) -> str | None:
         async with self.catalog.acquire("acme", model) as chosen:
             return chosen.version.name if chosen.version else None
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the others run until it holds; they wait for nothing but each other and the rows."""
+    for _ in range(10_000):
+        if holds():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it did not happen")
 
 
 @pytest_asyncio.fixture
@@ -177,6 +187,22 @@ async def test_a_pinned_version_never_leaves(house: House) -> None:
         await asyncio.sleep(0.1)
         assert pinned.name in house.engine.resident
         assert len(house.engine.resident) == 3
+
+
+async def test_a_request_that_waits_for_memory_gets_what_its_name_means_when_its_turn_comes(
+    house: House,
+) -> None:
+    async with AsyncExitStack() as full:
+        for n in range(3):
+            await full.enter_async_context(house.catalog.acquire("acme", house.publish(f"b{n}")))
+        before = house.publish("luxe")
+        waiting = asyncio.create_task(house.use("luxe"))
+        await until(lambda: house.catalog._places.waiting == 1)
+        after = house.publish("luxe")
+        house.names.invalidate()
+        await house.catalog.release(before)
+    assert await waiting == after
+    assert before not in house.engine.loads
 
 
 async def test_a_version_on_its_way_out_is_loaded_again_after_it_has_left(house: House) -> None:

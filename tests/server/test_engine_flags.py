@@ -13,6 +13,18 @@ from server.engine.flags import FlagRefused
 from server.engine.vllm import VllmEngine
 from tests.server.conftest import a_base
 
+OURS = [
+    *("--max-loras", "4", "--max-cpu-loras", "8", "--max-lora-rank", "16"),
+    *("--worker-extension-cls", "Ours"),
+]
+PARSED = {
+    "kv_sharing_fast_prefill": False,
+    "max_loras": 4,
+    "max_cpu_loras": 8,
+    "max_lora_rank": 16,
+    "worker_extension_cls": "Ours",
+}
+
 
 @pytest.mark.parametrize(
     "given",
@@ -26,7 +38,19 @@ def test_an_engine_is_not_made_with_a_flag_that_would_end_it(given: str, tmp_pat
 def test_what_vllm_read_elsewhere_is_refused_too() -> None:
     """In the file of its `--config`, or from an abbreviation."""
     with pytest.raises(FlagRefused, match="--kv-sharing-fast-prefill"):
-        flags.check_parsed(Namespace(kv_sharing_fast_prefill=True))
+        flags.check_parsed(Namespace(kv_sharing_fast_prefill=True), OURS)
+
+
+@pytest.mark.parametrize("name", flags.BOUND)
+def test_what_the_server_goes_by_cannot_be_changed_behind_it(name: str) -> None:
+    """By an abbreviation, which vLLM's parser allows."""
+    with pytest.raises(FlagRefused, match=f"--{name} came to 'x'"):
+        flags.check_parsed(Namespace(**{**PARSED, name.replace("-", "_"): "x"}), OURS)
+
+
+def test_a_rank_that_the_engine_does_not_have_is_refused_before_the_start() -> None:
+    with pytest.raises(FlagRefused, match=r"takes one of 1, 8, 16, .*, not 24"):
+        flags.limits(["--max-lora-rank", "24"])
 
 
 def test_vllms_flags_for_adapters_are_settings_and_the_others_stay_flags() -> None:
@@ -44,4 +68,4 @@ def test_a_flag_for_adapters_without_a_number_is_refused(given: list[str]) -> No
 
 def test_other_flags_pass() -> None:
     flags.check(["--max-model-len", "64", "--no-kv-sharing-fast-prefill", "--kv-cache-dtype=auto", "-O0"])
-    flags.check_parsed(Namespace(kv_sharing_fast_prefill=False))
+    flags.check_parsed(Namespace(**PARSED), OURS)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,12 +45,6 @@ def made(ranks: list[int], inputs: int, widths: list[int]) -> list[list[Pair | N
     return [[pair(rank, width) for width in widths] for rank in ranks]
 
 
-def filled(pairs: list[Pair | None], inputs: int, widths: list[int]) -> list[Pair]:
-    """As vLLM's stage has it: zeros where there is nothing."""
-    nothing = [(torch.zeros(1, inputs).bfloat16(), torch.zeros(width, 1).bfloat16()) for width in widths]
-    return [pair or none for pair, none in zip(pairs, nothing, strict=True)]
-
-
 def empty(kind: str, inputs: int, widths: list[int]) -> Slots:
     if kind == "native":
         return NativeSlots(SLOTS, inputs, widths)
@@ -77,7 +74,7 @@ def test_each_row_gets_its_own_adapters_product_and_base_rows_stay(kind: str, mi
     torch.manual_seed(seed)
     weights, slots = made(ranks, inputs, widths), empty(kind, inputs, widths)
     for slot, pairs in enumerate(weights):
-        slots.put(slot, slots.pack(filled(pairs, inputs, widths)))
+        slots.put(slot, slots.pack(pairs))
     x, y = torch.randn(len(rows), inputs).bfloat16(), torch.randn(len(rows), sum(widths)).bfloat16()
     want, before = expected(y, x, rows, weights, scale), y.clone()
     slots.add(y, x, Plan(torch.tensor(rows)), scale)
@@ -91,8 +88,8 @@ def test_a_slot_can_be_taken_by_a_smaller_adapter_and_emptied(kind: str) -> None
     torch.manual_seed(0)
     slots, (large, small) = empty(kind, 64, [48]), made([32, 8], 64, [48])
     plan, x = Plan(torch.tensor([3, -1, 3])), torch.randn(3, 64).bfloat16()
-    slots.put(3, slots.pack(filled(large, 64, [48])))
-    slots.put(3, slots.pack(filled(small, 64, [48])))
+    slots.put(3, slots.pack(large))
+    slots.put(3, slots.pack(small))
     y = torch.zeros(3, 48).bfloat16()
     slots.add(y, x, plan, 1.0)
     want = expected(torch.zeros(3, 48), x, [0, -1, 0], [small], 1.0)
@@ -107,7 +104,7 @@ def test_a_slot_can_be_taken_by_a_smaller_adapter_and_emptied(kind: str) -> None
 def test_a_base_in_float32_and_a_view_with_gaps_are_added_to_as_well(kind: str) -> None:
     torch.manual_seed(0)
     slots, weights = empty(kind, 64, [48]), made([16], 64, [48])
-    slots.put(0, slots.pack(filled(weights[0], 64, [48])))
+    slots.put(0, slots.pack(weights[0]))
     x, wide = torch.randn(5, 64), torch.randn(5, 96)
     y = wide[:, ::2]
     want = expected(y, x.bfloat16(), [0] * 5, weights, 1.0)
@@ -119,7 +116,7 @@ def test_a_masked_product_gives_what_pairs_of_products_give() -> None:
     torch.manual_seed(0)
     slots, weights = TorchSlots(SLOTS, 64, [48, 16], MOST, torch.float32), made([16] * SLOTS, 64, [48, 16])
     for slot, pairs in enumerate(weights):
-        slots.put(slot, slots.pack(filled(pairs, 64, [48, 16])))
+        slots.put(slot, slots.pack(pairs))
     rows = [slot % SLOTS for slot in range(MASKED_ROWS)]
     x = torch.randn(2 * MASKED_ROWS, 64)
     few, many = torch.zeros(MASKED_ROWS, 64), torch.zeros(2 * MASKED_ROWS, 64)
@@ -135,6 +132,15 @@ def test_the_kernel_is_built_and_used_where_the_processor_multiplies_in_bf16() -
     assert not lora_native.fits(64, [48], torch.float32)
     assert not lora_native.fits(63, [48], torch.bfloat16)
     assert not lora_native.fits(64, [48, 8], torch.bfloat16)
+
+
+def test_on_another_processor_the_source_compiles_to_a_kernel_that_says_so(
+    tmp_path: Path,
+) -> None:
+    source = Path(lora_native.__file__).parent / "native" / "lora.c"
+    built = tmp_path / "lora.so"
+    subprocess.run(["cc", "-DCHORUS_NO_KERNEL", "-shared", "-fPIC", source, "-o", built], check=True)
+    assert ctypes.CDLL(str(built)).chorus_lora_usable() == 0
 
 
 class Layer:

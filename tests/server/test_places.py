@@ -103,6 +103,28 @@ async def test_each_last_call_that_somebody_waits_closes_one_more_of_the_longest
     assert room.entered[3:] == ["b again", "c again", "c once more"]
 
 
+async def test_half_of_the_places_take_newcomers_however_many_versions_wait() -> None:
+    room = Room(4)
+    for name in ("a", "b", "c", "d", "w1", "w2", "w3", "w4", "w5"):
+        await room.come(name)
+    room.clock.now = 10 * LAST_CALL_SECONDS
+    for name in ("a", "b", "c", "d"):
+        await room.come(name, f"{name} again")
+    assert room.entered[4:] == ["c again", "d again"]
+
+
+async def test_who_gives_up_takes_its_urgency_along() -> None:
+    room = Room(1)
+    await room.come("a")
+    await room.come("b", "evaluation", low=True)
+    hurried = await room.come("b", "client")
+    hurried.cancel()
+    room.clock.now = 0.1
+    await room.come("c", "later")
+    await room.leave("a")
+    assert room.entered == ["a", "later"]
+
+
 async def test_a_closed_version_joins_its_own_place_once_its_turn_is_the_oldest() -> None:
     room = Room(2)
     await room.come("a")

@@ -7,12 +7,16 @@ import gc
 import json
 import socket
 import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import openai
 import pytest
 
+from server import stream
 from server.engine.base import RequestRefused
 from server.engine.fake import FakeEngine
 from server.stream import ClientGone, unless_gone
@@ -178,3 +182,28 @@ def test_many_clients_that_hang_up_leave_nothing_behind(slow: Running) -> None:
             except httpx.TimeoutException:
                 pass
     until(lambda: slow.engine.running == 0 and pins(slow, version) == 0 and in_flight(slow) == 0)
+
+
+async def test_a_client_that_stops_reading_loses_its_stream_and_what_it_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "STUCK_SECONDS", 0.05)
+    closed, sent = asyncio.Event(), list[dict[str, Any]]()
+    until_end = AsyncExitStack()
+    until_end.callback(closed.set)
+
+    async def frames() -> AsyncIterator[bytes]:
+        while True:
+            yield b"data: {}\n\n"
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if len(sent) == 5:
+            await asyncio.Event().wait()
+
+    asked: Any = SimpleNamespace(wants_usage=False)
+    observed: Any = SimpleNamespace(frame=lambda: None)
+    answer = stream.Frames(b"data: {}\n\n", frames(), asked, observed, until_end)
+    await answer({}, asyncio.Event().wait, send)  # type: ignore[arg-type]
+    assert closed.is_set()
+    assert len(sent) == 5, "and nothing that looks like an end was sent after that"

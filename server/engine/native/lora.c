@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(CHORUS_NO_KERNEL)
 #include <immintrin.h>
 #ifdef _OPENMP
 #include <omp.h>
@@ -211,22 +211,5 @@ int chorus_lora_usable(void) {
 #else
 void chorus_lora_add(void) {}
 void chorus_lora_pack(void) {}
-// bf16 [lanes, depth], rows `stride` numbers apart, to [blocks][pairs][16 lanes][2], with zeros where there is
-// nothing: blocks of 16 lanes, pairs of two consecutive numbers.
-void chorus_lora_pack(uint16_t *to, const uint16_t *from, int64_t lanes, int64_t depth, int64_t stride,
-                      int64_t blocks, int64_t pairs) {
-    for (int64_t lane = 0; lane < blocks * LANES; lane++) {
-        uint16_t *out = to + (lane / LANES * pairs * LANES + lane % LANES) * 2;
-        const int64_t most = lane < lanes ? depth : 0;
-        const uint16_t *row = from + lane * stride;
-        int64_t k = 0;
-        for (; k + 2 <= most; k += 2) __builtin_memcpy(out + k * LANES, row + k, 2 * sizeof *row);
-        for (; k < 2 * pairs; k += 2) {
-            out[k * LANES] = k < most ? row[k] : 0;
-            out[k * LANES + 1] = 0;
-        }
-    }
-}
-
 int chorus_lora_usable(void) { return 0; }
 #endif
