@@ -148,6 +148,7 @@ class VllmEngine:
             async for frame in answer:
                 if frame.startswith('data: {"error"'):
                     if not begun:  # vLLM looks at some fields only now
+                        self._alive()  # of an engine that has died it says that the request failed
                         raise wire.first_error(frame, sent)
                     yield wire.error_frame(frame)
                     return  # no [DONE]: a broken answer must not look complete

@@ -81,6 +81,23 @@ def test_engine_kill_9_in_mid_stream(live_server: LiveServer, version: str) -> N
     after_the_fault(live_server, stream, version)
 
 
+def test_engine_kill_9_before_the_first_token(live_server: LiveServer, version: str) -> None:
+    """Of its scheduler alone: a stream that meets it is a 503, and the forkserver stays for the next."""
+    assert live_server.process is not None
+    below = psutil.Process(live_server.process.pid).children(recursive=True)
+    (scheduler,) = (child for child in below if "EngineCore" in " ".join(child.cmdline()))
+    forkserver = scheduler.ppid()
+    scheduler.kill()
+    client = live_server.client().with_options(max_retries=0)
+    with pytest.raises(openai.APIStatusError) as refused:
+        client.chat.completions.create(model="tiny", messages=HELLO, stream=True)  # type: ignore[call-overload]
+    assert refused.value.status_code == 503
+    wait_not_ready(live_server)
+    live_server.wait_ready()
+    assert chats(live_server, version) == version
+    assert forkserver in engine_pids(live_server)
+
+
 def test_engine_stopped_for_60_seconds(live_server: LiveServer, version: str) -> None:
     stream = open_stream(live_server, version)
     for pid in engine_pids(live_server):
