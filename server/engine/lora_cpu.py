@@ -72,10 +72,9 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is u
 
     def update_metadata(self, *args: Any, **kwargs: Any) -> None:
         """Called once per step whose mix of adapters is another than the last one's, before the layers."""
-        super().update_metadata(*args, **kwargs)
+        self._update_base_metadata(*args, **kwargs)  # the rest is for products that are replaced here
         self._rows = int(self.indices_len[0])
         self._tokens = Plan(self.token_lora_indices)
-        self._sampled = Plan(self.sampler_indices)
 
     def _plan(self, rows: int) -> Plan:
         """The plan for this step's tokens; made anew for a warm-up pass over another number of rows."""
@@ -124,7 +123,7 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is u
         buffer: tuple[torch.Tensor, ...] | None = None,
         **_: Any,
     ) -> None:
-        y, x = y.flatten(0, -2), x.flatten(0, -2)
+        y, x = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
         plan, slots = self._plan(x.shape[0]), self._layers.get(id(lora_a_stacked))
         if not len(plan):
             return
@@ -163,8 +162,9 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is u
         if x.shape[0] != self.sampler_indices.numel():
             return
         low = torch.zeros((x.shape[0], lora_b_stacked.shape[-1]), dtype=torch.float32, device=x.device)
-        shrink(x, lora_a_stacked, self._sampled, low, scale)
-        expand(low, lora_b_stacked, self._sampled, y)
+        plan = Plan(self.sampler_indices)
+        shrink(x, lora_a_stacked, plan, low, scale)
+        expand(low, lora_b_stacked, plan, y)
 
 
 def _set_mapping(layer: Any, punica_wrapper: Any) -> None:
