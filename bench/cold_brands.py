@@ -23,18 +23,11 @@ NOTE = b"a number in the metadata"  # another number makes it another version
 
 
 class Versions(Protocol):
-    imports: bool  # whether it knows more than reading an adapter
-
     async def cold(self, session: aiohttp.ClientSession) -> str:
         """What to ask for, after all that must be called before."""
 
-    async def bring(self, session: aiohttp.ClientSession) -> None:
-        """A new adapter, checked and proven."""
-
 
 class Chorus:
-    imports = True
-
     def __init__(self, folder: Path, base: Path) -> None:
         made = random_adapter(folder / "imported", 1000, note=NOTE.decode(), base=base, dtype=torch.bfloat16)
         self._config, self._weights = (made / CONFIG).read_bytes(), (made / WEIGHTS).read_bytes()
@@ -51,13 +44,12 @@ class Chorus:
         return next(self._turn)
 
     async def bring(self, session: aiohttp.ClientSession) -> None:
+        """A new adapter, checked and proven: vLLM's own server does no such thing."""
         weights = self._weights.replace(NOTE, f"{next(self._count):0{len(NOTE)}}".encode(), 1)
         await brands.Chorus(session).send("imported", self._config, weights, live=False)
 
 
 class Stock:
-    imports = False
-
     def __init__(self, folders: Sequence[Path]) -> None:
         self._turn = itertools.cycle(folders)
         self._count = itertools.count()
@@ -69,6 +61,3 @@ class Stock:
             if reply.status != 200:
                 raise RuntimeError(f"load: {reply.status}: {await reply.text()}")
         return name
-
-    async def bring(self, session: aiohttp.ClientSession) -> None:
-        raise NotImplementedError

@@ -85,7 +85,7 @@ async def measure(server: servers.Server, versions: Versions, seed: int, count: 
             "warm": lambda: chats.first_token(name, SHORT),
             "loads": load,
         }
-        if versions.imports:
+        if isinstance(versions, Chorus):
             acts["imports"] = lambda: versions.bring(session)
         async with chats.streams(server.model, STREAMS) as gaps:
             for phase, act in acts.items():

@@ -28,6 +28,7 @@ SLOTS, RANK = 16, 16
 DECODES, PREFILLS = (1, 8, 16), (1, 8)
 SIDES = ("off", "ours", "stock")
 SETTLE_SECONDS = 0.5
+STOCK_EACH = 2  # rounds
 
 
 def flags(base: Path, folder: Path, lora: bool) -> list[str]:
@@ -117,7 +118,6 @@ def measure(server: servers.Server, seed: int, tokens: int) -> dict[str, float]:
 def main() -> None:
     parser = options.serving(__doc__, "two rounds of short answers", base="medium")
     parser.add_argument("--rounds", type=int, help="rounds per side (default 6, quick 2)")
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), help="which to measure")
     given = parser.parse_args()
     rounds = given.rounds or (2 if given.quick else 6)
     tokens = 32 if given.quick else TOKENS
@@ -127,7 +127,7 @@ def main() -> None:
         for number in range(SLOTS):
             random_adapter(folder / str(number), number, RANK, base=base, dtype=torch.bfloat16)
         started = []
-        for side in given.sides:
+        for side in SIDES:
             plugins = {"VLLM_PLUGINS": "none"} if side == "stock" else None
             asked = flags(base, folder, lora=side != "off")
             server = stack.enter_context(
@@ -135,11 +135,11 @@ def main() -> None:
             )
             server.freeze()
             started.append(server)
-        found: dict[str, list[dict[str, float]]] = {side: [] for side in given.sides}
+        found: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
         for turn in range(rounds):
             for server in started[turn % len(started) :] + started[: turn % len(started)]:
                 # vLLM's own products take a minute a round, and vary by little of what they differ by.
-                if server.name != "stock" or turn % 2 == 0:
+                if server.name != "stock" or turn % STOCK_EACH == 0:
                     found[server.name].append(measure(server, turn, tokens))
             print(f"round {turn + 1}/{rounds}: done", flush=True)
     finish(found)
@@ -155,10 +155,9 @@ def finish(found: dict[str, list[dict[str, float]]]) -> None:
     for case in cases:
         ours, off = ([one[case] for one in found[side]] for side in ("ours", "off"))
         figures[case] = report.median_ratio(ours, off)
-        if "stock" in found:
-            stock, mine = [one[case] for one in found["stock"]], ours[::2]
-            pair = (mine, stock) if case.startswith("decode") else (stock, mine)
-            figures[f"speedup_vs_stock_{case}"] = report.median_ratio(*pair)
+        stock, mine = [one[case] for one in found["stock"]], ours[::STOCK_EACH]
+        pair = (mine, stock) if case.startswith("decode") else (stock, mine)
+        figures[f"speedup_vs_stock_{case}"] = report.median_ratio(*pair)
     rows = [(case, *(f"{medians[side][case]:.3f}" for side in found)) for case in cases]
     report.show(
         f"{STREAMS} streams, tokens/s; {LONG}-token prompts, s to the first token", ("case", *found), rows
