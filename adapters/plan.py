@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adapters.modules import PREFERRED_RANK
-from records.settings import LEAST_RANK, LEAST_SLOTS, SERVED_RANKS
+from records.settings import LEAST_RANK, LEAST_SLOTS, SERVED_RANKS, enough
 
 GIB = 1024**3
 KV_CACHE = "VLLM_CPU_KVCACHE_SPACE"  # vLLM's variable, in GiB
@@ -55,7 +55,8 @@ class Wishes:
 @dataclass(frozen=True)
 class Plan:
     """`share` is the host's memory that adapters may take, `slots_share` what of it, or of the device, slots
-    may; `kept` is what an average version takes in memory, `slot` what each slot does."""
+    may; `kept` is what an average version takes in memory, `slot` what each slot does at most: the native
+    kernel's slots only point at what is kept."""
 
     machine: Machine
     load: Load
@@ -113,8 +114,7 @@ def choose(machine: Machine, load: Load, wishes: Wishes) -> Plan:
     kept = weight(load.width, 1) * _typical(load.ranks)
     left = max(0, share - (slots * slot if on_cpu else 0))
     places = wishes.max_cpu_loras or min(MOST_KEPT, left // kept if kept else MOST_KEPT)
-    places = max(2, slots, places)  # as Settings.kept has it, whatever is set
-    return Plan(machine, load, slots, places, largest, share, slots_share, slot, kept)
+    return Plan(machine, load, slots, enough(slots, places), largest, share, slots_share, slot, kept)
 
 
 def _slots(machine: Machine, slot: int, room: int) -> int:

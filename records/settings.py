@@ -49,6 +49,12 @@ def _usable(url: str | None) -> str | None:
     return url
 
 
+def enough(slots: int, wished: int) -> int:
+    """Adapters in memory: never fewer than there are slots; nor than two, as an evaluation holds one while a
+    model that grades its answers is asked."""
+    return max(2, slots, wished)
+
+
 class UnknownSetting(ValueError):
     """A `CHORUS_*` variable or a `chorus.toml` key that no setting has."""
 
@@ -150,9 +156,8 @@ class Settings(BaseSettings):
 
     @property
     def kept(self) -> int:
-        """The adapters in memory. Never fewer than there are slots; nor than two, as an evaluation holds one
-        while a model that grades its answers is asked."""
-        return max(2, self.slots, self.max_cpu_loras or LEAST_KEPT)
+        """The adapters in memory."""
+        return enough(self.slots, self.max_cpu_loras or LEAST_KEPT)
 
 
 def load(**given: Any) -> Settings:
