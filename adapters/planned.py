@@ -27,11 +27,15 @@ from records.settings import Settings
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
+class BadVariable(ValueError):
+    """A variable of vLLM's that no engine can start with; the message names it."""
+
+
 def settle(
     settings: Settings, base: Base, database: Database, memory: int | None = None
 ) -> tuple[Settings, Plan]:
     """The settings with what was not set as planned, and the plan. `memory` (bytes) is this machine's, unless
-    given."""
+    given. Raises BadVariable."""
     wishes = Wishes(settings.max_loras, settings.max_cpu_loras, settings.max_lora_rank)
     with database.read() as session:
         ranks = registered(session, base)
@@ -70,8 +74,13 @@ def load(base: Base, ranks: dict[int, int]) -> Load:
 
 
 def machine(base: Base, memory: int | None = None) -> Machine:
-    """This one; within the limit of its container, if it has one."""
-    kv_cache = int(float(os.environ.get(KV_CACHE) or kv_cache_gib(base)) * GIB)
+    """This one; within the limit of its container, if it has one. Raises BadVariable."""
+    given = os.environ.get(KV_CACHE) or str(kv_cache_gib(base))
+    if not given.isdecimal():
+        raise BadVariable(
+            f"{KV_CACHE} takes a whole number of GiB, not {given!r}. Set it anew, or leave it out."
+        )
+    kv_cache = int(given) * GIB
     cores = len(os.sched_getaffinity(0))
     return Machine(memory or _memory(), cores, kv_cache, _device())
 

@@ -34,7 +34,10 @@ def plan(base: Base = None, home: Home = None, memory: Memory = None, as_json: A
     except bases.BaseNotFound as error:
         raise options.stop(str(error)) from None
     given = None if memory is None else int(memory * GIB)
-    _, chosen = planned.settle(settings, model, database, given)
+    try:
+        _, chosen = planned.settle(settings, model, database, given)
+    except planned.BadVariable as error:
+        raise options.stop(str(error)) from None
     if as_json:
         names = ("max_loras", "max_cpu_loras", "max_lora_rank", "slot", "kept", "share", "fits", "unserved")
         typer.echo(json.dumps({name: getattr(chosen, name) for name in names}))

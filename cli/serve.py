@@ -19,6 +19,7 @@ from records.settings import Settings
 from server.app import create_app
 from server.engine.flags import FlagRefused, limits
 from server.engine.vllm import VllmEngine
+from server.keeper import Keeper
 
 WORKER_BACKOFF_SECONDS = (1, 2, 5, 15, 30)
 # The engine is the longest part of a start, and its imports take two cores for so long.
@@ -78,7 +79,15 @@ class WorkerKeeper:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, that says where it listens (the port may have been 0) once it does."""
+    """uvicorn's server, that says where it listens (the port may have been 0) once it does, and ends when its
+    engine never will start."""
+
+    def __init__(self, config: uvicorn.Config, keeper: Keeper) -> None:
+        super().__init__(config)
+        self.keeper = keeper
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self.keeper.hopeless
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -101,11 +110,12 @@ def run(settings: Settings, *, worker: bool, flags: Sequence[str]) -> int:
         given, flags = limits(flags)
         settings, chosen = planned.settle(settings.model_copy(update=given), base, database)
         engine = VllmEngine(settings, base, flags)
-    except FlagRefused as error:
+    except (FlagRefused, planned.BadVariable) as error:
         raise options.stop(str(error)) from None
     options.errors.print(f"chorus: {plan.line(chosen)}")
+    app = create_app(settings, engine, database, base)
     config = uvicorn.Config(
-        create_app(settings, engine, database, base),
+        app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -118,10 +128,12 @@ def run(settings: Settings, *, worker: bool, flags: Sequence[str]) -> int:
     keeper = WorkerKeeper(settings, given.get("max_lora_rank")) if worker else None
     if keeper:
         keeper.start()
-    server = Server(config)
+    server = Server(config, app.state.house.keeper)
     try:
         server.run()
     finally:
         if keeper:
             keeper.stop()
+    if server.keeper.hopeless:
+        raise options.stop(server.keeper.reason)
     return 0 if server.started else 1

@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from adapters import resolve
 from records.database import Database
 from server.catalog import Catalog
-from server.engine.base import Engine, EngineUnavailable, Kind, RequestRefused, Version
+from server.engine.base import Engine, EngineMisconfigured, EngineUnavailable, Kind, RequestRefused, Version
 from server.metrics import Metrics
 from server.prover import Prover
 
@@ -55,9 +55,10 @@ class Keeper:
         self._suspected = asyncio.Event()
         self.ready = False
         self.reason = "The engine is starting."
+        self.hopeless = False  # no other start will help: `chorus serve` ends then
 
     async def run(self) -> None:
-        """Until cancelled; then the engine is stopped."""
+        """Until cancelled, or no start will help; then the engine is stopped."""
         pause = FIRST_PAUSE
         try:
             while True:
@@ -65,6 +66,10 @@ class Keeper:
                     await self._bring_up()
                     pause = FIRST_PAUSE
                     await self._until_dead()
+                except EngineMisconfigured as error:
+                    self.hopeless = True
+                    self._down(str(error))
+                    return
                 except Exception as error:
                     log.exception("The engine is down; next start in %.0f s", pause)
                     self._metrics.engine_failures["hung" if isinstance(error, Hung) else "died"].inc()
@@ -73,7 +78,8 @@ class Keeper:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
         finally:
-            self._down("The server is stopping.")
+            if not self.hopeless:
+                self._down("The server is stopping.")
             await self._engine.stop()
 
     def suspect(self) -> None:

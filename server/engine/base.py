@@ -30,6 +30,10 @@ class EngineUnavailable(RuntimeError):
     """The engine is starting, dead or stopping; the same request may succeed in a while (503)."""
 
 
+class EngineMisconfigured(RuntimeError):
+    """No other start will help before the operator has changed what the message says."""
+
+
 class AdapterRefused(RuntimeError):
     """The engine cannot take this adapter; the engine itself is unharmed."""
 

@@ -45,7 +45,7 @@ def begin(defaults: Mapping[str, str]) -> None:
 
 
 def use() -> None:
-    """Have vLLM fork its processes from the forkserver. Call it before anything of vLLM is imported."""
+    """Have vLLM fork its processes from the forkserver, from here on."""
     from vllm.utils import system_utils
 
     stock = system_utils.get_mp_context

@@ -7,7 +7,7 @@ import os
 from importlib import import_module
 from importlib.metadata import distributions
 from threading import Thread
-from typing import Any
+from typing import Any, NoReturn
 
 from adapters.plan import KV_CACHE
 from records.settings import Settings
@@ -55,8 +55,6 @@ def _variables() -> dict[str, str]:
 
 
 def _launch(settings: Settings, flags: list[str]) -> tuple[Any, Any]:
-    if settings.engine_forkserver and "--numa-bind" not in flags:  # vLLM binds by what it executes
-        forkserver.use()
     _look_at_models_here()
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
@@ -64,18 +62,17 @@ def _launch(settings: Settings, flags: list[str]) -> tuple[Any, Any]:
     from vllm.utils.argparse_utils import FlexibleArgumentParser
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    try:
-        arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(flags)
-    except SystemExit as error:  # its parser has printed which flag is wrong, and would end the server
-        raise engine_flags.FlagRefused(
-            "vLLM does not take these flags; it says above which is wrong"
-        ) from error
+    parser = make_arg_parser(FlexibleArgumentParser())
+    parser.error = _refuse  # it would print the usage of hundreds of flags, and end the server
+    arguments = parser.parse_args(flags)
     validate_parsed_serve_args(arguments)
     engine_flags.check_parsed(arguments, flags)
+    if settings.engine_forkserver and not arguments.numa_bind:  # vLLM binds by what it executes
+        forkserver.use()
     engine = AsyncEngineArgs.from_cli_args(arguments)
     context = UsageContext.OPENAI_API_SERVER
     config = engine.create_engine_config(usage_context=context)
-    meanwhile = Thread(target=_import_handlers, name="handlers-import")
+    meanwhile = Thread(target=_prepare_handlers, name="handlers-import")
     meanwhile.start()
     client = AsyncLLM.from_vllm_config(
         vllm_config=config,
@@ -90,6 +87,12 @@ def _launch(settings: Settings, flags: list[str]) -> tuple[Any, Any]:
     return client, arguments
 
 
+def _refuse(message: str) -> NoReturn:
+    raise engine_flags.FlagRefused(
+        f"vLLM does not take these flags: {message}. See the help of its `vllm serve`."
+    )
+
+
 def _look_at_models_here() -> None:
     """On its first start with a model vLLM asks a process of its own what the model's class can do, because
     on a GPU this one must not import it. On CPU it may, in a tenth of the time."""
@@ -100,8 +103,13 @@ def _look_at_models_here() -> None:
         registry._run_in_subprocess = lambda look: look()
 
 
+def _prepare_handlers() -> None:
+    """While this process waits for those of the engine."""
+    _import_handlers()
+    gc.collect()
+
+
 def _import_handlers() -> None:
-    """What requests take, while this process waits for those of the engine."""
+    """What requests take."""
     for name in HANDLERS:
         import_module(f"vllm.entrypoints.{name}")
-    gc.collect()

@@ -25,7 +25,7 @@ from records.settings import Settings
 from server.engine import flags as engine_flags
 from server.engine import forkserver, launch
 from server.engine import vllm_wire as wire
-from server.engine.base import AdapterRefused, EngineUnavailable, Kind, Version
+from server.engine.base import AdapterRefused, EngineMisconfigured, EngineUnavailable, Kind, Version
 from server.engine.loading import Loaders
 from server.engine.plugin import CPU_LORA
 from server.engine.processes import end, engine_processes
@@ -55,7 +55,8 @@ class VllmEngine:
         self._processes: set[int] = set()
 
     async def start(self) -> None:
-        """Takes 10 to 60 s. Raises EngineUnavailable with vLLM's reason when it cannot start."""
+        """Takes 10 to 60 s. Raises EngineUnavailable with vLLM's reason when it cannot start,
+        EngineMisconfigured when it never will."""
         launch.set_defaults(self._kv_cache_gib)
         os.environ[CPU_LORA] = self._settings.cpu_lora  # the plugin reads it in the engine's processes
         loop = asyncio.get_running_loop()
@@ -67,6 +68,8 @@ class VllmEngine:
             self._handlers = await _handlers(self._client, arguments)
             # As vLLM's own server does: else streams wait while a collection walks all that vLLM imported.
             gc.freeze()
+        except engine_flags.FlagRefused as error:
+            raise EngineMisconfigured(str(error)) from error
         except Exception as error:
             raise EngineUnavailable(f"The engine did not start: {error}") from error
         finally:

@@ -96,6 +96,9 @@ def test_the_limit_of_a_container_is_its_machine(
         (tmp_path / "memory.max").write_text(text)
         monkeypatch.setattr(planned, "CGROUP", tmp_path / "memory.max")
         assert planned.machine(tiny).memory == memory
-    monkeypatch.setenv(plan.KV_CACHE, "2.5")
+    monkeypatch.setenv(plan.KV_CACHE, "3")
     assert planned.machine(tiny, memory=7).memory == 7
-    assert planned.machine(tiny).kv_cache == 2.5 * GIB
+    assert planned.machine(tiny).kv_cache == 3 * GIB
+    monkeypatch.setenv(plan.KV_CACHE, "2.5")  # vLLM reads an integer
+    with pytest.raises(planned.BadVariable, match=r"whole number of GiB, not '2\.5'"):
+        planned.machine(tiny)

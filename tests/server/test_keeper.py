@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from adapters import resolve
 from server import keeper
-from server.engine.base import EngineUnavailable, Kind, RequestRefused
+from server.engine.base import EngineMisconfigured, EngineUnavailable, Kind, RequestRefused
 from server.engine.fake import FakeEngine
 from tests.server.conftest import Running, Stage, until
 
@@ -167,3 +167,17 @@ def test_the_engine_is_stopped_with_the_server(serve: Stage) -> None:
     serve.stop()
     assert server.engine.alive is False
     assert server.house.keeper.ready is False
+
+
+def test_an_engine_that_never_will_start_is_not_started_again_and_the_reason_stays(serve: Stage) -> None:
+    class Misconfigured(FakeEngine):
+        async def start(self) -> None:
+            await super().start()
+            raise EngineMisconfigured("vLLM does not take --this. Leave it out.")
+
+    server = serve(Misconfigured(), ready=False)
+    until(lambda: server.house.keeper.hopeless and not server.engine.alive)
+    assert server.engine.starts == 1
+    said = server.http().get("/readyz")
+    assert (said.status_code, "Leave it out." in said.text) == (503, True)
+    assert server.client().files.list().data == []
