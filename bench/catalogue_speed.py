@@ -81,7 +81,7 @@ LOAD = Bench(
     (
         Figure(
             "itl_p99_ratio",
-            "the longest pauses between two tokens of others, during loads / without",
+            "the longest pauses (p99) between two tokens of others, while adapters are loaded / without",
             most=1.5,
         ),
         Figure(
@@ -90,9 +90,13 @@ LOAD = Bench(
             most=1.5,
         ),
         Figure("cold_added_ms", "milliseconds that the load adds to that first token"),
-        Figure("itl_p99_over_warm", "the pauses of others, during loads / during answers without loads"),
+        Figure(
+            "itl_p99_over_warm",
+            "the same beside answers to usual prompts: of brands that must be loaded / of one that is there",
+        ),
         Figure("import_itl_p99_ratio", "the pauses of others, during imports with their proofs / alone"),
-        Figure("stock_itl_p99_ratio", "the pauses of others on vLLM's own server"),
+        Figure("stock_itl_p99_ratio", "the first of these figures on vLLM's own server"),
+        Figure("stock_itl_p99_over_warm", "the second on vLLM's own server"),
         Figure("stock_cold_first_token_ratio", "the cold first token on vLLM's own server"),
     ),
     (

@@ -30,6 +30,13 @@ class Chats:
             return time.perf_counter() - began
         raise RuntimeError("there was no token")
 
+    async def one_token(self, model: str) -> None:
+        """As little of an answer as there is: one token to a prompt of one."""
+        body = {"model": model, "prompt": [self._rng.randrange(100, 1000)], "max_tokens": 1, "temperature": 0}
+        async with self._session.post("/v1/completions", json=body) as reply:
+            if reply.status != 200:
+                raise RuntimeError(f"{reply.status}: {await reply.text()}")
+
     @asynccontextmanager
     async def streams(self, model: str, count: int) -> AsyncIterator[list[float]]:
         """`count` streams for the block, all begun; the seconds between tokens go into the list."""

@@ -1,9 +1,10 @@
 """What loading an adapter costs the others, and whoever asks for it first.
 
 `itl_p99_ratio`: the inter-token p99 of streams of the base model while adapters come in one after the other,
-each with its first answer, over the p99 of the streams alone. `itl_p99_over_warm` is over the p99 while as
-many short answers come from adapters that are in: what is left is the load. `cold_first_token_ratio`: seconds
-to the first token of a version that is not in, over those of one that is; nothing else runs.
+each with an answer of one token to a prompt of one token, over the p99 of the streams alone.
+`itl_p99_over_warm`: their p99 while adapters come in with answers to usual prompts, over that beside the same
+answers of adapters that are in. `cold_first_token_ratio`: seconds to the first token of a version that is not
+in, over those of one that is; nothing else runs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import random
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -28,16 +30,16 @@ from bench.itl import Chats
 from bench.sides import RUNTIME_LORA
 
 STREAMS, SLOTS, ADAPTERS, RANK = 4, 8, 12, 16
-PACE, SETTLE_SECONDS = 0.5, 1.0
-SHORT, USUAL = 4, 100  # words of a prompt: next to no work, and a usual one
-PHASES = ("silence", "warm", "loads", "imports")
+PACE, SETTLE_SECONDS, TAIL_SECONDS = 0.5, 1.0, 0.2
+USUAL = 100  # words of a prompt
+PHASES = ("silence", "loads", "warm", "cold", "imports")
 
 
 @dataclass
 class Round:
     """Seconds between tokens by phase; seconds to the first token, cold and then warm."""
 
-    gaps: dict[str, list[float]] = field(default_factory=dict)
+    gaps: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     cold: list[float] = field(default_factory=list)
     warm: list[float] = field(default_factory=list)
 
@@ -53,12 +55,11 @@ def flags(base: Path) -> list[str]:
     return made
 
 
-async def paced(count: int, act: Callable[[], Awaitable[object]]) -> None:
-    """`count` times, each PACE seconds after the one before or once that is done."""
-    for _ in range(count):
-        began = time.perf_counter()
-        await act()
-        await asyncio.sleep(max(0.0, PACE - (time.perf_counter() - began)))
+async def paced(act: Callable[[], Awaitable[object]]) -> None:
+    """Takes PACE seconds, or as long as `act` and the step after it."""
+    began = time.perf_counter()
+    await act()
+    await asyncio.sleep(max(TAIL_SECONDS, PACE - (time.perf_counter() - began)))
 
 
 async def measure(server: servers.Server, versions: Versions, seed: int, count: int) -> Round:
@@ -68,8 +69,8 @@ async def measure(server: servers.Server, versions: Versions, seed: int, count: 
     async with aiohttp.ClientSession(server.root, headers=headers) as session:
         chats = Chats(session, rng)
         warm = await versions.cold(session)
-        for words in (SHORT, SHORT, USUAL):
-            await chats.first_token(warm, words)
+        for _ in range(3):
+            await chats.first_token(warm, USUAL)
         for _ in range(count):
             began = time.perf_counter()
             name = await versions.cold(session)
@@ -78,21 +79,29 @@ async def measure(server: servers.Server, versions: Versions, seed: int, count: 
             done.warm.append(await chats.first_token(name, USUAL))
 
         async def load() -> None:
-            await chats.first_token(await versions.cold(session), SHORT)
+            await chats.one_token(await versions.cold(session))
+
+        async def cold() -> None:
+            nonlocal name
+            name = await versions.cold(session)
+            await chats.first_token(name, USUAL)
 
         acts: dict[str, Callable[[], Awaitable[object]]] = {
             "silence": lambda: asyncio.sleep(0),
-            "warm": lambda: chats.first_token(name, SHORT),
             "loads": load,
+            "cold": cold,
+            "warm": lambda: chats.first_token(name, USUAL),
         }
         if isinstance(versions, Chorus):
             acts["imports"] = lambda: versions.bring(session)
         async with chats.streams(server.model, STREAMS) as gaps:
-            for phase, act in acts.items():
+            # In turn, not one phase after the other: as their contexts grow, the streams slow down.
+            for _ in range(count):
                 await asyncio.sleep(SETTLE_SECONDS)
-                before = len(gaps)
-                await paced(count, act)
-                done.gaps[phase] = gaps[before:]
+                for phase, act in acts.items():
+                    before = len(gaps)
+                    await paced(act)
+                    done.gaps[phase] += gaps[before:]
     return done
 
 
@@ -133,7 +142,7 @@ def main() -> None:
         sides = stack.enter_context(both(base, Path(name), given.device))
         for turn in range(rounds):
             for side in sorted(sides, reverse=bool(turn % 2)):
-                results[side].append(run(*sides[side], turn, 8 if given.quick else 16))
+                results[side].append(run(*sides[side], turn, 8 if given.quick else 12))
             print(f"round {turn + 1}/{rounds}: done", flush=True)
     finish(results)
 
@@ -147,7 +156,7 @@ def finish(results: dict[str, list[Round]]) -> None:
         cold, warm = ([statistics.median(getattr(one, kind)) for one in rounds] for kind in ("cold", "warm"))
         figures |= {
             f"{prefix}itl_p99_ratio": report.median_ratio(p99["loads"], p99["silence"]),
-            f"{prefix}itl_p99_over_warm": report.median_ratio(p99["loads"], p99["warm"]),
+            f"{prefix}itl_p99_over_warm": report.median_ratio(p99["cold"], p99["warm"]),
             f"{prefix}cold_first_token_ratio": report.median_ratio(cold, warm),
             f"{prefix}cold_added_ms": 1000
             * statistics.median(c - w for c, w in zip(cold, warm, strict=True)),
