@@ -116,6 +116,7 @@ def prepare(home: Path, folder: Path, base: Base, *, max_rank: int) -> Ready:
             base_weights_sha256=base.weights_sha256,
             template_sha256=base.template_sha256,
             rank=config.r,
+            max_rank=None if admitted.rank == config.r else admitted.rank,
             alpha=config.lora_alpha,
             target_modules=sorted(config.target_modules),
             received_sha256=content_digest(folder),

@@ -27,7 +27,8 @@ class Manifest(BaseModel):
     import of the same files to the next, nor from one release to the next: a younger field that is empty is
     not written. `parents` are the versions that training went on from, name to sha256; `data` counts what was
     learnt from; `base_quantization` is how training held the base's linear layers, where it was not as they
-    are served.
+    are served; `max_rank` is the largest of the layers' ranks, where a rank_pattern makes it another than
+    `rank`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,6 +41,7 @@ class Manifest(BaseModel):
     base_quantization: Literal["nf4"] | None = Field(default=None, exclude_if=_is_empty)
     template_sha256: str
     rank: int
+    max_rank: int | None = Field(default=None, exclude_if=_is_empty)
     alpha: float
     target_modules: list[str]
     method: str | None = Field(default=None, exclude_if=_is_empty)
@@ -64,6 +66,11 @@ class Manifest(BaseModel):
         if (self.received_sha256 is None) != trained:
             raise ValueError(f"received_sha256 does not go with the source {self.source!r}")
         return self
+
+    @property
+    def served_rank(self) -> int:
+        """What the engine's largest rank must be for it."""
+        return self.max_rank or self.rank
 
     def fits(self, base: Base) -> str | None:
         """None when the version was made for this very `base`, else a sentence that says what differs."""

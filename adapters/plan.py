@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adapters.modules import PREFERRED_RANK
-from records.settings import LEAST_RANK, LEAST_SLOTS, SERVED_RANKS, enough
+from records.settings import DEFAULT_SLOTS, LEAST_RANK, SERVED_RANKS, enough
 
 GIB = 1024**3
 KV_CACHE = "VLLM_CPU_KVCACHE_SPACE"  # vLLM's variable, in GiB
 BYTES = 2  # of a weight
+BLOCK = 16  # on CPU adapters are kept in whole blocks of so many ranks (server/engine/native/lora.c)
 PROCESSES = 3 * GIB  # server, engine and worker: what they import, and what they compute with
 SHARE = 2  # of what is left, one part in so many is for adapters: jobs train beside, and files are cached
 SLOTS_SHARE = 4  # one part in so many of the adapters' share may be slots
@@ -100,6 +101,11 @@ def weight(width: int, rank: int) -> int:
     return BYTES * width * rank
 
 
+def in_memory(machine: Machine, width: int, rank: int) -> int:
+    """Bytes that one of that rank takes where it is kept."""
+    return weight(width, rank if machine.device is not None else -(-rank // BLOCK) * BLOCK)
+
+
 def choose(machine: Machine, load: Load, wishes: Wishes) -> Plan:
     """The plan: the rank by `rank`, then slots, then all the places in memory that are left to pay for."""
     largest = wishes.max_lora_rank or rank(load.ranks)
@@ -111,7 +117,7 @@ def choose(machine: Machine, load: Load, wishes: Wishes) -> Plan:
     )
     slot = weight(load.width, largest)
     slots = wishes.max_loras or _slots(machine, slot, slots_share)
-    kept = weight(load.width, 1) * _typical(load.ranks)
+    kept = _typical(machine, load)
     left = max(0, share - (slots * slot if on_cpu else 0))
     places = wishes.max_cpu_loras or min(MOST_KEPT, left // kept if kept else MOST_KEPT)
     return Plan(machine, load, slots, enough(slots, places), largest, share, slots_share, slot, kept)
@@ -120,13 +126,14 @@ def choose(machine: Machine, load: Load, wishes: Wishes) -> Plan:
 def _slots(machine: Machine, slot: int, room: int) -> int:
     """A power of two, at least one."""
     streams = MOST_SLOTS if machine.device is not None else STREAMS_PER_CORE * machine.cores
-    wanted, slots = min(MOST_SLOTS, max(LEAST_SLOTS, streams)), 1
+    wanted, slots = min(MOST_SLOTS, max(DEFAULT_SLOTS, streams)), 1
     while 2 * slots <= wanted and 2 * slots * slot <= room:
         slots *= 2
     return slots
 
 
-def _typical(ranks: Mapping[int, int]) -> int:
-    """The mean rank of what is registered, rounded up; what training takes where nothing is."""
-    count = sum(ranks.values())
-    return -(-sum(one * many for one, many in ranks.items()) // count) if count else PREFERRED_RANK
+def _typical(machine: Machine, load: Load) -> int:
+    """Bytes that what is registered takes in the mean; one that training makes where nothing is."""
+    ranks = load.ranks or {PREFERRED_RANK: 1}
+    taken = sum(many * in_memory(machine, load.width, one) for one, many in ranks.items())
+    return -(-taken // sum(ranks.values()))

@@ -59,7 +59,8 @@ def registered(session: Session, base: Base) -> dict[int, int]:
         Version.manifest["base_weights_sha256"].as_string() == base.weights_sha256,
     )
     usable = Version.deleted_at.is_(None), Version.refuted.is_(None)
-    rank = Version.manifest["rank"].as_integer()
+    said = (Version.manifest[name].as_integer() for name in ("max_rank", "rank"))
+    rank = func.coalesce(*said)
     rows = session.execute(select(rank, func.count()).where(*made_for, *usable).group_by(rank))
     return {int(one): int(count) for one, count in rows if one}
 

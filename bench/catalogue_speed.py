@@ -95,9 +95,10 @@ LOAD = Bench(
             "the same beside answers to usual prompts: of brands that must be loaded / of one that is there",
         ),
         Figure("import_itl_p99_ratio", "the pauses of others, during imports with their proofs / alone"),
-        Figure("stock_itl_p99_ratio", "the first of these figures on vLLM's own server"),
-        Figure("stock_itl_p99_over_warm", "the second on vLLM's own server"),
-        Figure("stock_cold_first_token_ratio", "the cold first token on vLLM's own server"),
+        Figure("stock_itl_p99_ratio", "itl_p99_ratio of vLLM's own server"),
+        Figure("stock_itl_p99_over_warm", "itl_p99_over_warm of vLLM's own server"),
+        Figure("stock_cold_first_token_ratio", "cold_first_token_ratio of vLLM's own server"),
+        Figure("stock_cold_added_ms", "cold_added_ms of vLLM's own server"),
     ),
     (
         Plot(
@@ -144,6 +145,13 @@ START = Bench(
             "seconds until files, jobs and brands answer, ours / until vLLM's server is ready",
             most=0.15,
         ),
+        Figure(
+            "restart_ratio",
+            "seconds until chat answers again after the engine was killed / until vLLM's is ready",
+        ),
+        Figure("ours_ready_s", "seconds until chat answers"),
+        Figure("ours_control_s", "seconds until files, jobs and brands answer"),
+        Figure("theirs_ready_s", "seconds until vLLM's own server is ready"),
     ),
     (
         Plot(

@@ -32,7 +32,7 @@ from bench.sides import RUNTIME_LORA
 STREAMS, SLOTS, ADAPTERS, RANK = 4, 8, 12, 16
 PACE, SETTLE_SECONDS, TAIL_SECONDS = 0.5, 1.0, 0.2
 USUAL = 100  # words of a prompt
-PHASES = ("silence", "loads", "warm", "cold", "imports")
+PHASES = ("baseline", "loads", "warm", "cold", "imports")
 
 
 @dataclass
@@ -50,8 +50,8 @@ class Round:
 def flags(base: Path) -> list[str]:
     """The flags that `chorus serve` gives its engine here, for vLLM's own server."""
     made = servers.stock_flags(base, model="base")
-    for name in ("--max-loras", "--max-cpu-loras"):
-        made[made.index(name) + 1] = str(SLOTS)
+    for name, count in (("--max-loras", SLOTS), ("--max-cpu-loras", 2 * SLOTS)):
+        made[made.index(name) + 1] = str(count)
     return made
 
 
@@ -87,7 +87,7 @@ async def measure(server: servers.Server, versions: Versions, seed: int, count: 
             await chats.first_token(name, USUAL)
 
         acts: dict[str, Callable[[], Awaitable[object]]] = {
-            "silence": lambda: asyncio.sleep(0),
+            "baseline": lambda: asyncio.sleep(0),
             "loads": load,
             "cold": cold,
             "warm": lambda: chats.first_token(name, USUAL),
@@ -155,14 +155,14 @@ def finish(results: dict[str, list[Round]]) -> None:
         p99 = {phase: [one.p99(phase) for one in rounds if phase in one.gaps] for phase in PHASES}
         cold, warm = ([statistics.median(getattr(one, kind)) for one in rounds] for kind in ("cold", "warm"))
         figures |= {
-            f"{prefix}itl_p99_ratio": report.median_ratio(p99["loads"], p99["silence"]),
+            f"{prefix}itl_p99_ratio": report.median_ratio(p99["loads"], p99["baseline"]),
             f"{prefix}itl_p99_over_warm": report.median_ratio(p99["cold"], p99["warm"]),
             f"{prefix}cold_first_token_ratio": report.median_ratio(cold, warm),
             f"{prefix}cold_added_ms": 1000
             * statistics.median(c - w for c, w in zip(cold, warm, strict=True)),
         }
         if p99["imports"]:
-            figures[f"{prefix}import_itl_p99_ratio"] = report.median_ratio(p99["imports"], p99["silence"])
+            figures[f"{prefix}import_itl_p99_ratio"] = report.median_ratio(p99["imports"], p99["baseline"])
         shown = [f"{1000 * statistics.median(v):.0f}" if v else "-" for v in (*p99.values(), cold, warm)]
         rows.append((side, *shown))
     columns = ("server", *(f"ITL p99, {phase}" for phase in PHASES), "cold TTFT", "warm TTFT")

@@ -88,7 +88,7 @@ class Chorus:
             token = _first_token(client, self._model) - began
             killed = time.perf_counter()
             _engine(process).kill()
-            client.post("/v1/chat/completions", json={"model": "tiny", **ASKED})  # finds it dead
+            client.post("/v1/chat/completions", json={"model": self._model, **ASKED})  # finds it dead
             _until_answered(client, process, "/readyz", status=503)
             again = _until_answered(client, process, "/readyz") - killed
             _first_token(client, self._model)

@@ -11,9 +11,10 @@ from rich.table import Table
 
 from adapters import base as bases
 from adapters import planned
-from adapters.plan import GIB, Plan, weight
+from adapters.plan import GIB, Plan, in_memory
 from cli import options
 from cli.options import Base, Home
+from records.settings import Settings
 
 Memory = Annotated[
     float | None,
@@ -43,22 +44,25 @@ def plan(base: Base = None, home: Home = None, memory: Memory = None, as_json: A
         typer.echo(json.dumps({name: getattr(chosen, name) for name in names}))
     else:
         console = Console(highlight=False, markup=False)
-        for table in (_choices(chosen, set(settings.model_fields_set)), _memory(chosen), _ranks(chosen)):
+        for table in (_choices(chosen, settings), _memory(chosen), _ranks(chosen)):
             console.print(table)
     if not chosen.fits or chosen.unserved:
         raise typer.Exit(1)
+
+
+FEWER = "CHORUS_MAX_CPU_LORAS or CHORUS_MAX_LORAS"
 
 
 def line(plan: Plan) -> str:
     """The plan in one line, for the log of `chorus serve`."""
     return (
         f"{plan.max_loras} slots, {plan.max_cpu_loras} adapters in memory, rank {plan.max_lora_rank} at most"
-        + ("" if plan.fits else "; that may not fit: see chorus plan")
+        + ("" if plan.fits else f"; that may not fit in {size(plan.share)}: set {FEWER} lower")
         + (f"; {plan.unserved} versions have a larger rank and are not served" if plan.unserved else "")
     )
 
 
-def _choices(plan: Plan, given: set[str]) -> Table:
+def _choices(plan: Plan, settings: Settings) -> Table:
     table = Table("setting", "value", "because", title="Plan", title_justify="left")
     streams = "the streams that are served at once" if plan.machine.device is None else "a GPU's batch"
     why = {
@@ -67,7 +71,14 @@ def _choices(plan: Plan, given: set[str]) -> Table:
         "max_lora_rank": "the least that serves all registered versions, and new ones",
     }
     for name, reason in why.items():
-        table.add_row(name, str(getattr(plan, name)), "it is set" if name in given else reason)
+        value, wished = getattr(plan, name), getattr(settings, name)
+        if wished == value:
+            because = "it is set"
+        elif wished is not None:
+            because = f"{wished} is set: as many as slots, and two, at least"
+        else:
+            because = reason
+        table.add_row(name, str(value), because)
     return table
 
 
@@ -86,7 +97,7 @@ def _memory(plan: Plan) -> Table:
                   size(plan.share))  # fmt: skip
     table.add_row(f"{plan.max_cpu_loras} adapters in memory", size(plan.kept), size(plan.all_kept))
     if not plan.fits:
-        table.add_row("it does not fit: set less, or use a larger machine", "", "")
+        table.add_row(f"it does not fit: set {FEWER} lower, or use a larger machine", "", "")
     return table
 
 
@@ -97,7 +108,7 @@ def _ranks(plan: Plan) -> Table:
         served = (
             "" if rank <= plan.max_lora_rank else f"not served: CHORUS_MAX_LORA_RANK is {plan.max_lora_rank}"
         )
-        table.add_row(str(rank), str(count), size(weight(plan.load.width, rank)), served)
+        table.add_row(str(rank), str(count), size(in_memory(plan.machine, plan.load.width, rank)), served)
     return table
 
 

@@ -28,7 +28,7 @@ PREFIX = "CHORUS_"
 TOML = Path("chorus.toml")
 SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM's own list
 # Where neither a setting nor a plan (adapters/plan.py) says otherwise; no plan serves a smaller rank.
-LEAST_RANK, LEAST_SLOTS, LEAST_KEPT = 32, 16, 64
+LEAST_RANK, DEFAULT_SLOTS, DEFAULT_KEPT = 32, 16, 64
 
 
 def _served(rank: int) -> int:
@@ -88,7 +88,9 @@ class Settings(BaseSettings):
         None, ge=1, description="Adapters that one engine step can mix (slots); default: planned."
     )
     max_cpu_loras: int | None = Field(
-        None, ge=1, description="Adapters kept in CPU memory; default: planned."
+        None,
+        ge=1,
+        description="Adapters kept in CPU memory, at least as many as slots and two; default: planned.",
     )
     cpu_lora: Literal["native", "torch", "stock"] = Field(
         "native",
@@ -152,12 +154,12 @@ class Settings(BaseSettings):
     @property
     def slots(self) -> int:
         """The adapters that an engine step mixes at most."""
-        return self.max_loras or LEAST_SLOTS
+        return self.max_loras or DEFAULT_SLOTS
 
     @property
     def kept(self) -> int:
         """The adapters in memory."""
-        return enough(self.slots, self.max_cpu_loras or LEAST_KEPT)
+        return enough(self.slots, self.max_cpu_loras or DEFAULT_KEPT)
 
 
 def load(**given: Any) -> Settings:

@@ -46,7 +46,7 @@ def parent(session: Session, office: Office, tenant: str, model: str) -> Version
         said = f"The model `{row.name}` was deleted; go on from another version, or use '{office.base.slug}'."
         raise RequestRefused(404, said, type=INVALID, param="model", code="model_not_found")
     office.names.version_of(row)
-    rank, most = Manifest.model_validate(row.manifest).rank, office.settings.largest_rank
+    rank, most = Manifest.model_validate(row.manifest).served_rank, office.settings.largest_rank
     if rank > most:
         said = (
             f"The model `{row.name}` has rank {rank}, and this server serves {most} at most; go on from "

@@ -95,9 +95,10 @@ class Frames(Response):
             await self.until_end.aclose()
 
     async def _send(self, send: Send) -> None:
+        self.sending = time.monotonic()
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.first, "more_body": True})
-        end = b""
+        self.sending, end = None, b""
         try:
             # No generator of our own in between: each one costs a switch for every frame of every stream.
             async for frame in self.frames:
@@ -111,6 +112,7 @@ class Frames(Response):
                 self.sending = None
         except Exception as error:
             end = error_event(error)
+        self.sending = time.monotonic()
         await send({"type": "http.response.body", "body": end, "more_body": False})
 
     async def _stuck(self) -> None:

@@ -12,8 +12,7 @@ REFUSED: Mapping[str, str] = {
 }
 # Ours; in a file of `--config` it has no effect, as ours is on the command line.
 TAKEN: Mapping[str, str] = {"worker-extension-cls": "Chorus loads adapters through its own"}
-
-
+ENGINES = ("data-parallel-size", "nnodes")
 LIMITS = ("max-loras", "max-cpu-loras", "max-lora-rank")  # the server goes by them too, so they are settings
 BOUND = (*LIMITS, "worker-extension-cls")
 
@@ -54,6 +53,12 @@ def check_parsed(arguments: Any, ours: Sequence[str]) -> None:
     for name in REFUSED:
         if getattr(arguments, name.replace("-", "_"), False):
             _refuse(name)
+    for name in ENGINES:
+        if getattr(arguments, name.replace("-", "_"), 1) > 1:
+            raise FlagRefused(
+                f"vLLM's flag --{name} takes 1 here: adapters are loaded into one engine, on one machine. "
+                "Start a server for each engine."
+            )
     for name in BOUND:
         meant, found = ours[ours.index(f"--{name}") + 1], getattr(arguments, name.replace("-", "_"))
         if str(found) != meant:

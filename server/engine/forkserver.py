@@ -49,6 +49,8 @@ def use() -> None:
     from vllm.utils import system_utils
 
     stock = system_utils.get_mp_context
+    if stock.__module__ == __name__:
+        return  # each start of an engine comes here
 
     def context() -> Context:
         stock()  # for what it does besides
@@ -74,6 +76,13 @@ def end_if_stuck() -> None:
     """A forkserver that somebody has stopped would have the next start wait for ever."""
     found = process()
     if found is not None and found.status() == psutil.STATUS_STOPPED:
+        end()
+
+
+def end() -> None:
+    """Who waits for something to be forked finds that nothing is; the next start begins another."""
+    found = process()
+    if found is not None:
         found.kill()
         # Until it has ended; multiprocessing must be the one that takes note of that.
         os.waitid(os.P_PID, found.pid, os.WEXITED | os.WNOWAIT)

@@ -17,6 +17,8 @@ from typing import Any
 from server.engine.base import AdapterRefused, EngineUnavailable
 
 DIED = "The engine died while it loaded an adapter."
+# Those before it come first, and a disk that is away may come back: nothing is started again for that.
+LOAD_SECONDS = 120.0
 
 
 class Line:
@@ -27,9 +29,14 @@ class Line:
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._listening = asyncio.create_task(self._listen())
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will come any more: its thread, or the whole worker, has ended."""
+        return self._listening.done()
+
     async def fetch(self, number: int, name: str, path: Path) -> dict[str, Any]:
         """Raises EngineUnavailable."""
-        if self._listening.done():
+        if self.ended:
             raise EngineUnavailable(DIED)
         waiting: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = waiting
@@ -77,17 +84,26 @@ class Loaders:
             paths = await client.collective_rpc("open_adapter_loader", args=(folder,))
             return cls([Line(*await asyncio.open_unix_connection(path)) for path in paths])
 
+    @property
+    def ended(self) -> bool:
+        """Whether one of them has: the engine cannot load any more."""
+        return any(line.ended for line in self._lines)
+
     async def fetch(self, number: int, name: str, path: Path) -> bool:
         """Whether the engine can use it from here on; if not, its loop has to load it ahead.
 
         Raises AdapterRefused with vLLM's own words, EngineUnavailable.
         """
         try:
-            answers = await asyncio.gather(*(line.fetch(number, name, path) for line in self._lines))
+            async with asyncio.timeout(LOAD_SECONDS):
+                answers = await asyncio.gather(*(line.fetch(number, name, path) for line in self._lines))
             for answer in answers:
                 if answer["error"] is not None:
                     raise AdapterRefused(answer["error"])
             return all(answer["tried"] for answer in answers)
+        except TimeoutError:
+            self.drop(number)
+            raise EngineUnavailable(f"{name} was not loaded within {LOAD_SECONDS:.0f} s.") from None
         except BaseException:
             self.drop(number)
             raise

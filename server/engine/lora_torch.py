@@ -59,9 +59,11 @@ class TorchSlots:
                 _add(mine, rows, part, b[slot])
 
     def _add_masked(self, y: torch.Tensor, x: torch.Tensor, plan: Plan, scale: float) -> None:
-        mask = torch.zeros(x.shape[0], self._a.shape[0], 1, 1, dtype=self._a.dtype)
-        mask[torch.from_numpy(plan.rows).long(), torch.from_numpy(plan.slot_of_rows()).long()] = scale
-        low = (x.to(self._a.dtype) @ self._a.flatten(0, 2).t()).view(x.shape[0], *self._a.shape[:3]) * mask
+        others = torch.ones(x.shape[0], self._a.shape[0], 1, 1, dtype=torch.bool)
+        others[torch.from_numpy(plan.rows).long(), torch.from_numpy(plan.slot_of_rows()).long()] = False
+        low = (x.to(self._a.dtype) @ self._a.flatten(0, 2).t()).view(x.shape[0], *self._a.shape[:3]) * scale
+        # Not times zero: in float16 a product with another's adapter may be infinite.
+        low.masked_fill_(others, 0)
         for part, (b, mine) in enumerate(zip(self._b, y.split(self._outputs, dim=1), strict=True)):
             mine.add_(low[:, :, part].flatten(1) @ b.flatten(0, 1))
 

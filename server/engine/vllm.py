@@ -12,6 +12,7 @@ import gc
 import itertools
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -76,9 +77,12 @@ class VllmEngine:
             self._processes = engine_processes()
 
     async def stop(self) -> None:
+        patience = time.monotonic() + STOP_SECONDS
         while self._launching is not None and not self._launching.done():
             # Stopped in mid-start: without its processes the launch fails, and its thread ends.
             await asyncio.to_thread(end, engine_processes(), 0.5)
+            if time.monotonic() > patience:
+                await asyncio.to_thread(forkserver.end)  # it may hang before it has forked anything
             await asyncio.wait([self._launching], timeout=0.2)
         client, self._client, self._handlers = self._client, None, None
         loaders, self._loaders = self._loaders, None
@@ -99,13 +103,23 @@ class VllmEngine:
     async def load(self, version: Version, path: Path) -> None:
         if version.name in self._requests:
             return
-        client, models = self._alive(), self._handlers.openai_serving_models
+        self._alive()
+        models = self._handlers.openai_serving_models
         from vllm.lora.request import LoRARequest
 
-        request = LoRARequest(version.name, next(self._ids), str(path))
+        request, loaders = LoRARequest(version.name, next(self._ids), str(path)), self._loaders
+        try:
+            await self._bring(request, version.name, path)
+        except BaseException:
+            loaders.drop(request.lora_int_id)
+            raise
+        self._requests[version.name] = models.lora_requests[version.name] = request
+
+    async def _bring(self, request: Any, name: str, path: Path) -> None:
+        client = self._alive()
         try:
             # In advance, not at first use: an adapter that fails inside a step ends the engine for all.
-            ready = await self._loaders.fetch(request.lora_int_id, version.name, path)
+            ready = await self._loaders.fetch(request.lora_int_id, name, path)
             added = ready or await client.add_lora(request)
         except EngineUnavailable:
             raise
@@ -114,8 +128,7 @@ class VllmEngine:
                 raise EngineUnavailable("The engine died while it loaded an adapter.") from error
             raise AdapterRefused(wire.adapter_reason(str(error))) from error
         if not added:
-            raise AdapterRefused(f"The engine did not take {version.name}.")
-        self._requests[version.name] = models.lora_requests[version.name] = request
+            raise AdapterRefused(f"The engine did not take {name}.")
 
     async def unload(self, version: Version) -> None:
         request = self._requests.pop(version.name, None)
@@ -163,6 +176,8 @@ class VllmEngine:
             raise EngineUnavailable("The engine is starting.")
         if self._client.errored:
             raise EngineUnavailable("The engine has died.")
+        if self._loaders.ended:  # the keeper asks, and starts it again
+            raise EngineUnavailable("The engine cannot load adapters any more.")
         return self._client
 
 

@@ -28,7 +28,7 @@ from records.database import Database
 from records.models import Audit, Rollout, Version
 from tests.adapters.bad_adapters import describe, good
 from tests.adapters.conftest import Publish
-from tests.adapters.spoil import config, renamed
+from tests.adapters.spoil import config, renamed, tensors
 
 BY = By("cli")
 
@@ -301,6 +301,23 @@ def test_files_that_were_swept_in_between_are_not_recorded(
     with pytest.raises(NotImported, match="import it again"), database.write() as session:
         imported.record(session, take_in.home, ready, base, tenant="acme", brand="luxe", promote=False, by=BY)
     assert take_in.answering() is None
+
+
+def test_the_largest_rank_of_a_pattern_is_what_the_manifest_plans_with(
+    take_in: Importer, adapter: Path
+) -> None:
+    uniform = take_in(adapter).version
+    assert "max_rank" not in uniform.manifest
+
+    def higher(found: dict[str, Any]) -> None:
+        for name, tensor in list(found.items()):
+            if "q_proj" in name:
+                found[name] = tensor.repeat(*((3, 1) if "lora_A" in name else (1, 3)))
+
+    config(rank_pattern={"q_proj": 24})(adapter)
+    tensors(higher)(adapter)
+    row = take_in(adapter).version
+    assert (row.manifest["rank"], row.manifest["max_rank"]) == (8, 24)
 
 
 def test_what_a_kill_left_goes_after_a_day(take_in: Importer, adapter: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from adapters.modules import PREFERRED_RANK
 from adapters.plan import GIB, MOST_KEPT, MOST_SLOTS, PROCESSES, Load, Machine, Wishes, choose, rank, weight
-from records.settings import LEAST_RANK, LEAST_SLOTS, SERVED_RANKS
+from records.settings import DEFAULT_SLOTS, LEAST_RANK, SERVED_RANKS
 
 MEDIUM = Load(base=274_000_000, width=216_192, ranks={})  # bench/models.py: 6.9 MB at rank 16
 HOST = Machine(memory=24 * GIB, cores=2, kv_cache=GIB)
@@ -87,7 +87,7 @@ def test_versions_above_a_rank_that_is_set_are_counted_as_not_served(
 
 def test_a_small_machine_gets_the_usual_slots_and_over_a_thousand_places() -> None:
     plan = choose(HOST, MEDIUM, Wishes())
-    assert (plan.max_loras, plan.max_lora_rank) == (LEAST_SLOTS, LEAST_RANK)
+    assert (plan.max_loras, plan.max_lora_rank) == (DEFAULT_SLOTS, LEAST_RANK)
     assert plan.kept == weight(MEDIUM.width, PREFERRED_RANK) == 6_918_144
     assert 1000 < plan.max_cpu_loras < MOST_KEPT
     assert plan.fits
@@ -108,3 +108,10 @@ def test_large_registered_versions_leave_fewer_places() -> None:
     assert large.max_lora_rank == 256
     assert large.max_cpu_loras < small.max_cpu_loras / 8
     assert large.slot == 8 * small.slot
+
+
+def test_small_ranks_are_kept_in_whole_blocks_on_cpu() -> None:
+    small, usual = (choose(HOST, replace(MEDIUM, ranks={one: 10}), Wishes()) for one in (4, 16))
+    assert small.kept == usual.kept == weight(MEDIUM.width, 16)
+    gpu = replace(HOST, device=80 * GIB)
+    assert choose(gpu, replace(MEDIUM, ranks={4: 10}), Wishes()).kept == weight(MEDIUM.width, 4)

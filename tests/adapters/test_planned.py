@@ -36,9 +36,12 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return settings.load(home=tmp_path)
 
 
-def register(database: Database, base: Base, rank: int, number: int, **changed: str) -> None:
+def register(
+    database: Database, base: Base, rank: int, number: int, max_rank: int | None = None, **changed: str
+) -> None:
     made = Manifest(
         source="imported", base=base.slug, base_config_sha256=base.config_sha256, rank=rank, alpha=1,
+        max_rank=max_rank,
         base_weights_sha256=changed.get("weights", base.weights_sha256), template_sha256=base.template_sha256,
         target_modules=["q_proj"], received_sha256="0" * 64,
     )  # fmt: skip
@@ -59,6 +62,13 @@ def test_the_versions_that_this_base_may_be_asked_for_are_counted_by_rank(acme: 
     register(acme, replace(tiny, slug="other"), 512, 6)
     with acme.read() as session:
         assert planned.registered(session, tiny) == {8: 2, 64: 1}
+
+
+def test_a_version_counts_by_the_largest_rank_of_its_layers(acme: Database, tiny: Base) -> None:
+    register(acme, tiny, 8, 1)
+    register(acme, tiny, 8, 2, max_rank=64)
+    with acme.read() as session:
+        assert planned.registered(session, tiny) == {8: 1, 64: 1}
 
 
 def test_a_server_and_a_process_without_an_engine_come_to_the_same_rank(

@@ -42,6 +42,12 @@ def test_what_is_set_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(run("--memory", "24", "--json"))["max_loras"] == 5
 
 
+def test_places_that_are_raised_to_the_slots_are_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHORUS_MAX_LORAS", "8")
+    monkeypatch.setenv("CHORUS_MAX_CPU_LORAS", "4")
+    assert "4 is set: as many as slots, and two, at least" in run("--memory", "24")
+
+
 def test_as_json_it_is_what_a_plan_says(tmp_path: Path) -> None:
     said = json.loads(run("--memory", "8", "--json"))
     base = bases.resolve("tiny", tmp_path)
@@ -59,3 +65,10 @@ def test_the_log_line_of_a_start_says_what_is_not_served() -> None:
     said = plan.line(planning.choose(machine, load, Wishes(max_lora_rank=32)))
     assert re.match(r"16 slots, \d+ adapters in memory, rank 32 at most; ", said)
     assert said.endswith("3 versions have a larger rank and are not served")
+
+
+def test_the_log_line_of_a_start_says_what_to_set_where_it_may_not_fit() -> None:
+    tight = planning.choose(Machine(4 * GIB, 2, GIB), Load(10**8, 10**5, {}), Wishes(max_cpu_loras=5000))
+    assert "that may not fit in 0.0 MB: set CHORUS_MAX_CPU_LORAS or CHORUS_MAX_LORAS lower" in plan.line(
+        tight
+    )

@@ -41,6 +41,12 @@ def test_what_vllm_read_elsewhere_is_refused_too() -> None:
         flags.check_parsed(Namespace(kv_sharing_fast_prefill=True), OURS)
 
 
+@pytest.mark.parametrize("name", flags.ENGINES)
+def test_more_engines_than_one_are_refused_as_only_one_would_get_adapters(name: str) -> None:
+    with pytest.raises(FlagRefused, match=f"--{name} takes 1 here"):
+        flags.check_parsed(Namespace(**{**PARSED, name.replace("-", "_"): 2}), OURS)
+
+
 @pytest.mark.parametrize("name", flags.BOUND)
 def test_what_the_server_goes_by_cannot_be_changed_behind_it(name: str) -> None:
     """By an abbreviation, which vLLM's parser allows."""

@@ -82,6 +82,17 @@ def test_a_forkserver_that_was_stopped_is_ended_and_the_next_one_forks() -> None
     assert json.loads(said) == {"forked": True, "by_another": True}
 
 
+def test_it_is_used_once_however_often_an_engine_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each start of an engine asks for it; a chain of functions would end at Python's limit of recursion."""
+    from vllm.utils import system_utils
+
+    monkeypatch.setattr(system_utils, "get_mp_context", system_utils.get_mp_context)
+    forkserver.use()
+    first = system_utils.get_mp_context
+    forkserver.use()
+    assert system_utils.get_mp_context is first
+
+
 def test_where_nothing_can_be_forked_a_process_is_spawned(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(_: Any) -> None:
         raise ConnectionRefusedError

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from server.engine import flags
+from server.engine import flags, loading
 from server.engine.base import AdapterRefused, EngineUnavailable
 from server.engine.loading import Loaders
 
@@ -23,8 +23,10 @@ FOLDER = Path("/adapters/a")
 class Worker:
     """Plays the thread in one worker: answers by the script, keeps what it was told."""
 
-    def __init__(self, *, error: str | None = None, tried: bool = True, dies: bool = False) -> None:
-        self.error, self.tried, self.dies = error, tried, dies
+    def __init__(
+        self, *, error: str | None = None, tried: bool = True, dies: bool = False, mute: bool = False
+    ) -> None:
+        self.error, self.tried, self.dies, self.mute = error, tried, dies, mute
         self.asked: list[dict[str, Any]] = []
         self.gone = threading.Event()
 
@@ -42,7 +44,7 @@ class Worker:
                 self.asked.append(json.loads(line))
                 if self.dies:
                     return
-                if "id" in self.asked[-1]:
+                if "id" in self.asked[-1] and not self.mute:
                     answer = {"id": self.asked[-1]["id"], "error": self.error, "tried": self.tried}
                     lines.write(json.dumps(answer).encode() + b"\n")
                     lines.flush()
@@ -104,6 +106,24 @@ async def test_a_worker_that_dies_makes_the_engine_unavailable_now_and_afterward
         for number in range(2):
             with pytest.raises(EngineUnavailable):
                 await opened.fetch(number, "a", FOLDER)
+
+
+async def test_that_it_has_died_is_known_before_anybody_asks() -> None:
+    async with loaders(Worker(), Worker(dies=True)) as opened:
+        assert not opened.ended
+        with pytest.raises(EngineUnavailable):
+            await opened.fetch(1, "a", FOLDER)
+        assert opened.ended
+
+
+async def test_a_load_that_does_not_end_is_given_up_and_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "LOAD_SECONDS", 0.05)
+    worker = Worker(mute=True)
+    async with loaders(worker) as opened:
+        with pytest.raises(EngineUnavailable, match="a was not loaded within"):
+            await opened.fetch(7, "a", FOLDER)
+        assert not opened.ended, "a disk that comes back is enough"
+    assert worker.asked[-1] == {"drop": 7}
 
 
 def test_the_place_of_the_loader_in_the_engine_is_not_given_away() -> None:

@@ -193,3 +193,16 @@ def test_a_layer_that_is_taken_over_answers_with_what_vllm_was_given(kind: str, 
     slots.add(y, x, Plan(torch.tensor(rows)), 1.0)
     want = expected(torch.zeros(6, 96), x, rows, weights, 1.0)
     torch.testing.assert_close(y.double(), want, atol=0.06, rtol=0.03)
+
+
+def test_what_is_infinite_of_one_adapter_stays_in_its_own_rows() -> None:
+    """In float16, where a step of more than two adapters is one product over all slots."""
+    torch.manual_seed(0)
+    slots, weights = TorchSlots(4, 64, [48], 8, torch.float16), made([8, 8, 8, 8], 64, [48])
+    for slot, pairs in enumerate(weights):
+        scale = 60_000 if slot == 1 else 1
+        slots.put(slot, slots.pack([pair and (pair[0].half() * scale, pair[1].half()) for pair in pairs]))
+    x, y = torch.full((5, 64), 20.0).half(), torch.zeros(5, 48).half()
+    slots.add(y, x, Plan(torch.tensor([0, 1, 2, -1, 3])), 1.0)
+    assert not torch.isfinite(y[1]).all(), "else this shows nothing"
+    assert torch.isfinite(y[[0, 2, 3, 4]]).all()

@@ -184,8 +184,9 @@ def test_many_clients_that_hang_up_leave_nothing_behind(slow: Running) -> None:
     until(lambda: slow.engine.running == 0 and pins(slow, version) == 0 and in_flight(slow) == 0)
 
 
+@pytest.mark.parametrize("at", [1, 2, 5, 12])  # the head, the first frame, one of many, the end
 async def test_a_client_that_stops_reading_loses_its_stream_and_what_it_held(
-    monkeypatch: pytest.MonkeyPatch,
+    at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "STUCK_SECONDS", 0.05)
     closed, sent = asyncio.Event(), list[dict[str, Any]]()
@@ -193,12 +194,12 @@ async def test_a_client_that_stops_reading_loses_its_stream_and_what_it_held(
     until_end.callback(closed.set)
 
     async def frames() -> AsyncIterator[bytes]:
-        while True:
+        for _ in range(9):
             yield b"data: {}\n\n"
 
     async def send(message: Any) -> None:
         sent.append(message)
-        if len(sent) == 5:
+        if len(sent) == at:
             await asyncio.Event().wait()
 
     asked: Any = SimpleNamespace(wants_usage=False)
@@ -206,4 +207,4 @@ async def test_a_client_that_stops_reading_loses_its_stream_and_what_it_held(
     answer = stream.Frames(b"data: {}\n\n", frames(), asked, observed, until_end)
     await answer({}, asyncio.Event().wait, send)  # type: ignore[arg-type]
     assert closed.is_set()
-    assert len(sent) == 5, "and nothing that looks like an end was sent after that"
+    assert len(sent) == at, "and nothing that looks like an end was sent after that"
