@@ -45,48 +45,44 @@ async def reply(
     *,
     until_end: AsyncExitStack,
 ) -> Response:
-    """The response to `asked`; it owns `until_end` from here on. Raises what the engine raises first."""
+    """The response to `asked`; it owns `until_end` from here on. Raises what the engine raises first, here or
+    when the response is called."""
     until_end.push_async_callback(_close, frames)
-    try:
-        first = await unless_gone(request.receive, _first(frames))
+    if asked.stream:
+        return Frames(frames, asked, seen, until_end)
+    async with until_end:
+        try:
+            whole = await unless_gone(request.receive, _first(frames))
+        except ClientGone:
+            return Response(status_code=GONE)
         seen.frame()
-        if asked.stream:
-            return Frames(first, frames, asked, seen, until_end)
-        seen.usage(first)
-        await until_end.aclose()
-        return Response(first, media_type="application/json")
-    except ClientGone:
-        await until_end.aclose()
-        return Response(status_code=GONE)
-    except BaseException:
-        await until_end.aclose()
-        raise
+        seen.usage(whole)
+        return Response(whole, media_type="application/json")
 
 
 class Frames(Response):
-    """SSE frames as they come. No task group per frame: two tasks per stream, whatever its length."""
+    """SSE frames as they come, and nothing before the first: until then an error is an answer of its own.
+
+    No task group per frame: three tasks per stream, whatever its length. Nor one for the first frame alone:
+    streams that begin together would each wait for all the others' change of tasks.
+    """
 
     def __init__(
-        self,
-        first: bytes,
-        frames: AsyncIterator[bytes],
-        asked: Asked,
-        seen: Observation,
-        until_end: AsyncExitStack,
+        self, frames: AsyncIterator[bytes], asked: Asked, seen: Observation, until_end: AsyncExitStack
     ) -> None:
         super().__init__(media_type="text/event-stream")
         del self.headers["content-length"]
         self.headers["cache-control"] = "no-cache"
-        self.first, self.frames, self.asked, self.seen = first, frames, asked, seen
-        self.until_end = until_end
-        self.last = first
+        self.frames, self.asked, self.seen, self.until_end = frames, asked, seen, until_end
+        self.last = b""
         self.sending: float | None = None  # since when the frame waits that is on its way to the client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await unless_gone(receive, self._send(send), self._stuck())
         except ClientGone:
-            pass
+            if not self.last:
+                await Response(status_code=GONE)(scope, receive, send)
         else:
             # The engine may have died: do not wait for the next request to meet that.
             if DONE not in self.last:
@@ -95,9 +91,11 @@ class Frames(Response):
             await self.until_end.aclose()
 
     async def _send(self, send: Send) -> None:
+        self.last = await anext(self.frames)
+        self.seen.frame()
         self.sending = time.monotonic()
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.first, "more_body": True})
+        await send({"type": "http.response.body", "body": self.last, "more_body": True})
         self.sending, end = None, b""
         try:
             # No generator of our own in between: each one costs a switch for every frame of every stream.

@@ -194,7 +194,7 @@ async def test_a_client_that_stops_reading_loses_its_stream_and_what_it_held(
     until_end.callback(closed.set)
 
     async def frames() -> AsyncIterator[bytes]:
-        for _ in range(9):
+        for _ in range(10):
             yield b"data: {}\n\n"
 
     async def send(message: Any) -> None:
@@ -204,7 +204,7 @@ async def test_a_client_that_stops_reading_loses_its_stream_and_what_it_held(
 
     asked: Any = SimpleNamespace(wants_usage=False)
     observed: Any = SimpleNamespace(frame=lambda: None)
-    answer = stream.Frames(b"data: {}\n\n", frames(), asked, observed, until_end)
+    answer = stream.Frames(frames(), asked, observed, until_end)
     await answer({}, asyncio.Event().wait, send)  # type: ignore[arg-type]
     assert closed.is_set()
     assert len(sent) == at, "and nothing that looks like an end was sent after that"
