@@ -80,6 +80,7 @@ def an_engine(tmp_path: Path, frames: list[str]) -> VllmEngine:
 
     engine = VllmEngine(Settings(home=tmp_path), a_base(tmp_path))
     engine._client = SimpleNamespace(errored=False)
+    engine._loaders = SimpleNamespace(ended=False)
     engine._handlers = SimpleNamespace(
         openai_serving_models=SimpleNamespace(base_model_paths=[SimpleNamespace(name="tiny")]),
         openai_serving_chat=SimpleNamespace(create_chat_completion=handler),
