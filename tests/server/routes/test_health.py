@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from fastapi.routing import APIRoute
 
@@ -21,8 +23,20 @@ def test_only_health_and_metrics_have_no_key(shared: Running) -> None:
         assert route.path in OPEN or route.path.startswith("/v1/")
 
 
+class Held(FakeEngine):
+    """Starts when it may."""
+
+    may_start = False
+
+    async def start(self) -> None:
+        while not self.may_start:  # noqa: ASYNC110 - set from another thread
+            await asyncio.sleep(0.01)
+        await super().start()
+
+
 def test_ready_is_said_when_chat_works_and_not_before(serve: Stage) -> None:
-    server = serve(FakeEngine(start_seconds=0.4), ready=False)
+    engine = Held()
+    server = serve(engine, ready=False)
     http = server.http()
     assert http.get("/livez").status_code == 200
     for path in ("/readyz", "/health", "/startupz"):
@@ -34,6 +48,7 @@ def test_ready_is_said_when_chat_works_and_not_before(serve: Stage) -> None:
     chat = http.post("/v1/completions", json={"model": "tiny", "prompt": "x"})
     assert (chat.status_code, chat.json()["error"]["code"]) == (503, "server_is_overloaded")
     assert int(chat.headers["retry-after"]) > 0
+    engine.may_start = True
     until(lambda: http.get("/readyz").status_code == 200)
     assert http.post("/v1/completions", json={"model": "tiny", "prompt": "x"}).status_code == 200
 
