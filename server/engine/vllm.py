@@ -103,24 +103,14 @@ class VllmEngine:
     async def load(self, version: Version, path: Path) -> None:
         if version.name in self._requests:
             return
-        self._alive()
-        models = self._handlers.openai_serving_models
+        client, models = self._alive(), self._handlers.openai_serving_models
         from vllm.lora.request import LoRARequest
 
-        request, loaders = LoRARequest(version.name, next(self._ids), str(path)), self._loaders
-        try:
-            await self._bring(request, version.name, path)
-        except BaseException:
-            loaders.drop(request.lora_int_id)
-            raise
-        self._requests[version.name] = models.lora_requests[version.name] = request
-
-    async def _bring(self, request: Any, name: str, path: Path) -> None:
-        client = self._alive()
+        request = LoRARequest(version.name, next(self._ids), str(path))
         try:
             # In advance, not at first use: an adapter that fails inside a step ends the engine for all.
-            ready = await self._loaders.fetch(request.lora_int_id, name, path)
-            added = ready or await client.add_lora(request)
+            ready = await self._loaders.fetch(request.lora_int_id, version.name, path)
+            added = ready or await self._add(request)
         except EngineUnavailable:
             raise
         except Exception as error:
@@ -128,7 +118,19 @@ class VllmEngine:
                 raise EngineUnavailable("The engine died while it loaded an adapter.") from error
             raise AdapterRefused(wire.adapter_reason(str(error))) from error
         if not added:
-            raise AdapterRefused(f"The engine did not take {name}.")
+            raise AdapterRefused(f"The engine did not take {version.name}.")
+        self._requests[version.name] = models.lora_requests[version.name] = request
+
+    async def _add(self, request: Any) -> bool:
+        """By the loop itself; the loaders keep what it took, as they drop what they refuse."""
+        client, loaders = self._client, self._loaders
+        added: bool = False
+        try:
+            added = await client.add_lora(request)
+        finally:
+            if not added:
+                loaders.drop(request.lora_int_id)
+        return added
 
     async def unload(self, version: Version) -> None:
         request = self._requests.pop(version.name, None)
