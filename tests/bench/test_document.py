@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -51,7 +52,7 @@ def test_the_document_in_the_tree_is_what_the_kept_figures_give() -> None:
 
 def test_what_is_kept_in_the_tree_names_no_folder_of_a_machine() -> None:
     for path in (runs.DOCS / "benchmarks.md", *runs.KEPT.glob("*.json")):
-        assert not any(part in path.read_text() for part in ("/home/", "/root/", "/tmp/", "/work/")), path
+        assert not re.search(r"(?<![\w.:/])/\w+/", path.read_text()), path
 
 
 def test_a_figure_is_shown_with_its_bar_and_whether_it_held() -> None:
