@@ -28,8 +28,9 @@ DEVICES = ("cpu", "cuda")
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
 CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
-    # Ours sets it on CPU; it also decides which kernels vLLM takes, so both sides get it.
+    # Ours sets these on CPU; one decides which kernels vLLM takes, one its memory, so both sides get them.
     "TORCH_COMPILE_DISABLE": "1",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
 }
 # What ours would plan on a small machine, so that `stock_flags` is the same on every one.
 PLANNED = {"CHORUS_MAX_LORAS": "16", "CHORUS_MAX_CPU_LORAS": "48", "CHORUS_MAX_LORA_RANK": "32"}
