@@ -7,12 +7,9 @@ engine still wakes often enough to disturb its neighbour on two cores.
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,15 +21,16 @@ import psutil
 from adapters import base as bases
 from adapters.base import TINY
 from adapters.modules import SERVED_LINEARS
+from bench.launched import launched, until_answered
 from server.engine.vllm import COMPACT_JSON
 
-START_SECONDS = 600
 DEVICES = ("cpu", "cuda")
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
 CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
-    # Ours sets it on CPU; it also decides which kernels vLLM takes, so both sides get it.
+    # Ours sets these on CPU; one decides which kernels vLLM takes, one its memory, so both sides get them.
     "TORCH_COMPILE_DISABLE": "1",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
 }
 # What ours would plan on a small machine, so that `stock_flags` is the same on every one.
 PLANNED = {"CHORUS_MAX_LORAS": "16", "CHORUS_MAX_CPU_LORAS": "48", "CHORUS_MAX_LORA_RANK": "32"}
@@ -61,17 +59,6 @@ class Server:
     def thaw(self) -> None:
         for process in reversed(self._tree()):
             process.resume()
-
-    def stop(self) -> None:
-        self.thaw()
-        below = self.process.children(recursive=True)
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(40)
-        except psutil.TimeoutExpired:
-            self.process.kill()
-        for process in psutil.wait_procs(below, timeout=10)[1]:
-            process.kill()  # vLLM's own server leaves its engine behind (see DECISIONS.md)
 
 
 @contextmanager
@@ -168,28 +155,9 @@ def _running(
     device: str,
     environment: dict[str, str] | None,
 ) -> Iterator[Server]:
-    log = folder / f"{name}.log"
-    with log.open("wb") as out:
-        process = psutil.Popen(
-            command, stdout=out, stderr=out, env=os.environ | environment_of(device) | (environment or {})
-        )
-    server = Server(name, f"http://127.0.0.1:{port}", model, base, key, process)
-    try:
-        _wait(server, ready, log)
-        yield server
-    finally:
-        server.stop()
-
-
-def _wait(server: Server, ready: str, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if server.process.poll() is not None:
-            break
-        try:
-            if httpx.get(server.root + ready, timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    raise SystemExit(f"{server.name} did not become ready:\n{log.read_text(errors='replace')[-4000:]}")
+    given = environment_of(device) | (environment or {})
+    root = f"http://127.0.0.1:{port}"
+    with launched(command, folder / f"{name}.log", given) as process:
+        with httpx.Client(base_url=root, timeout=5) as client:
+            until_answered(client, process, ready)
+        yield Server(name, root, model, base, key, process)

@@ -8,14 +8,11 @@ to ready again / theirs.
 
 from __future__ import annotations
 
-import os
-import signal
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +21,8 @@ import psutil
 
 from adapters import base as bases
 from bench import options, report, servers
+from bench.launched import launched, until_answered
 
-POLL_SECONDS = 0.02
 ASKED = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1, "stream": True}
 
 
@@ -65,6 +62,12 @@ class Place:
     base: str
     device: str
 
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def environment(self, more: dict[str, str]) -> dict[str, str]:
+        return servers.environment_of(self.device) | more
+
 
 class Chorus:
     name = "chorus"
@@ -78,19 +81,19 @@ class Chorus:
         port = servers.free_port()
         command = [sys.executable, "-m", "cli.main", "serve", "--home", str(self._home), "--port", str(port)]
         command += ["--base", self._place.base, "--", *servers.fitting(self._place.device, [])]
-        began = time.perf_counter()
+        environment, began = self._place.environment(servers.PLANNED), time.perf_counter()
         with (
-            _running(command, self._place, self.name, servers.PLANNED) as process,
+            launched(command, self._place.log(self.name), environment) as process,
             _client(port, self._key) as client,
         ):
-            control = _until_answered(client, process, "/v1/files") - began
-            ready = _until_answered(client, process, "/readyz") - began
+            control = until_answered(client, process, "/v1/files") - began
+            ready = until_answered(client, process, "/readyz") - began
             token = _first_token(client, self._model) - began
             killed = time.perf_counter()
             _engine(process).kill()
             client.post("/v1/chat/completions", json={"model": self._model, **ASKED})  # finds it dead
-            _until_answered(client, process, "/readyz", status=503)
-            again = _until_answered(client, process, "/readyz") - killed
+            until_answered(client, process, "/readyz", status=503)
+            again = until_answered(client, process, "/readyz") - killed
             _first_token(client, self._model)
         return Start(control, ready, token, again)
 
@@ -107,48 +110,18 @@ class Stock:
         port = servers.free_port()
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--port", str(port)]
         command += self._flags
-        began, plain = time.perf_counter(), {"VLLM_PLUGINS": "none"}
-        with _running(command, self._place, self.name, plain) as process, _client(port, "none") as client:
-            ready = _until_answered(client, process, "/health") - began
+        environment, began = self._place.environment({"VLLM_PLUGINS": "none"}), time.perf_counter()
+        with (
+            launched(command, self._place.log(self.name), environment) as process,
+            _client(port, "none") as client,
+        ):
+            ready = until_answered(client, process, "/health") - began
             return Start(ready, ready, _first_token(client, self._model) - began)
-
-
-@contextmanager
-def _running(
-    command: Sequence[str], place: Place, name: str, environment: dict[str, str] | None = None
-) -> Iterator[psutil.Popen]:
-    log = place.folder / f"{name}.log"
-    with log.open("wb") as out:
-        whole = {**os.environ, **servers.environment_of(place.device), **(environment or {})}
-        process = psutil.Popen(command, stdout=out, stderr=out, env=whole)
-    try:
-        yield process
-    except Exception:
-        print(log.read_text(errors="replace")[-4000:], file=sys.stderr)
-        raise
-    finally:
-        below = process.children(recursive=True)
-        process.send_signal(signal.SIGTERM)
-        for left in psutil.wait_procs([process, *below], timeout=40)[1]:
-            left.kill()  # vLLM's own server leaves its engine behind (see DECISIONS.md)
-        psutil.wait_procs([process, *below])
 
 
 def _client(port: int, key: str) -> httpx.Client:
     headers = {"Authorization": f"Bearer {key}"}
     return httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60)
-
-
-def _until_answered(client: httpx.Client, process: psutil.Popen, path: str, status: int = 200) -> float:
-    """When it was. Raises RuntimeError when the server ends instead."""
-    while process.poll() is None:
-        try:
-            if client.get(path).status_code == status:
-                return time.perf_counter()
-        except httpx.TransportError:
-            pass
-        time.sleep(POLL_SECONDS)
-    raise RuntimeError(f"the server ended with {process.returncode}")
 
 
 def _first_token(client: httpx.Client, model: str) -> float:

@@ -51,6 +51,9 @@ def _variables() -> dict[str, str]:
         # vLLM compiles a helper of log-probabilities even in eager mode: without a C++ compiler the first
         # request for them would end the engine, with one it would stall all streams.
         found["TORCH_COMPILE_DISABLE"] = "1"
+        # oneDNN's primitive cache keeps 1,024 products, one for each number of rows: memory that grows for
+        # thousands of requests. vLLM's linear layers keep what they need themselves.
+        found["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = "64"
     return found
 
 

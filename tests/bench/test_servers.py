@@ -8,6 +8,7 @@ from adapters import base as bases
 from adapters.base import TINY
 from bench import servers
 from records.settings import Settings
+from server.engine.launch import _variables
 from server.engine.vllm import _flags
 
 OURS_ALONE = {
@@ -23,6 +24,10 @@ def test_vllms_own_server_gets_the_flags_that_ours_gives_its_engine(tmp_path: Pa
     assert servers.stock_flags() == [flag for flag in ours if flag not in OURS_ALONE]
 
 
+def test_vllms_own_server_gets_the_variables_that_ours_sets() -> None:
+    assert _variables().items() <= servers.environment_of("cpu").items()
+
+
 def test_another_base_has_no_flags_of_the_tiny_one_and_lora_can_be_off() -> None:
     flags = servers.stock_flags(Path("/models/large"), model="large", lora=False)
     assert flags == ["--model", "/models/large", "--served-model-name", "large"]
@@ -31,6 +36,7 @@ def test_another_base_has_no_flags_of_the_tiny_one_and_lora_can_be_off() -> None
 def test_on_a_gpu_nothing_of_the_cpu_build_is_set_and_two_engines_share_the_memory() -> None:
     assert set(servers.environment_of("cpu")) - set(servers.environment_of("cuda")) == {
         "VLLM_CPU_KVCACHE_SPACE",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY",
         "TORCH_COMPILE_DISABLE",
     }
     assert servers.fitting("cuda", ["--model", str(TINY)]) == ["--gpu-memory-utilization", "0.4"]
