@@ -11,16 +11,27 @@ x [tokens, in]; A of a slice [slots, 1, rank, in]; B of a slice [slots, 1, out, 
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 import torch
 from vllm.lora.layers.base import BaseLayerWithLoRA
 from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
+from vllm.lora.layers.column_parallel_linear import ColumnParallelLinearWithLoRA
+from vllm.lora.layers.replicated_linear import ReplicatedLinearWithLoRA
+from vllm.lora.layers.row_parallel_linear import RowParallelLinearWithLoRA
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-from server.engine.lora_layers import Slots, slots_for, take_over
+from server.engine.lora_layers import Slots, lean, slots_for, take_over
 from server.engine.lora_plan import Plan, Rows
 from server.engine.plugin import CPU_LORA
+
+# On one device each of these is the base's `forward` with LoRA's products added to it.
+FORWARDS = (
+    ColumnParallelLinearWithLoRA.forward,
+    RowParallelLinearWithLoRA.forward,
+    ReplicatedLinearWithLoRA.forward,
+)
 
 
 def shrink(x: torch.Tensor, a: torch.Tensor, plan: Plan, y: torch.Tensor, scale: float) -> None:
@@ -68,6 +79,8 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is u
         """Called when vLLM ties `layer` to this wrapper: its adapters lie in our slots from here on."""
         slots = slots_for(layer, native=self._native)
         take_over(layer, slots)
+        if layer.tp_size == 1 and type(layer).forward in FORWARDS:
+            layer.forward = lean(layer.base_layer.forward, partial(self._add, slots))
         self._layers[id(layer.lora_a_stacked)] = slots  # vLLM names a layer by its tensors
 
     def update_metadata(self, *args: Any, **kwargs: Any) -> None:
@@ -75,6 +88,13 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is u
         self._update_base_metadata(*args, **kwargs)  # the rest is for products that are replaced here
         self._rows = int(self.indices_len[0])
         self._tokens = Plan(self.token_lora_indices)
+
+    def _add(self, slots: Slots, y: torch.Tensor, x: torch.Tensor) -> None:
+        """y += the products of the step's adapters with x; y [..., out], x [..., in]."""
+        x = x.view(-1, x.shape[-1])
+        plan = self._plan(x.shape[0])
+        if len(plan):
+            slots.add(y.view(-1, y.shape[-1]), x, plan, 1.0)
 
     def _plan(self, rows: int) -> Plan:
         """The plan for this step's tokens; made anew for a warm-up pass over another number of rows."""
