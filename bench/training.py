@@ -54,7 +54,13 @@ TOLERANCE = {"cpu": 1e-3, "cuda": 5e-3}
 COMPARED = ("ours", "ours_kept", "trl")  # whose losses must be Trainer's
 LIBRARIES = ("trl", "datasets")
 # As in a job (training/process.py); the libraries must not reach out to anybody.
-ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "HF_HUB_OFFLINE": "1",
+    "DO_NOT_TRACK": "1",
+}
 # Trainer would spread a batch over all cards of a machine, ours trains on one.
 ONE_CARD = {"CUDA_VISIBLE_DEVICES": "0"}
 

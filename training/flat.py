@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training import attention
+from training.cross_entropy import CrossEntropy
 from training.failure import unsupported_base
 from training.mask import Sequence as Tokens
 
@@ -142,10 +143,8 @@ def logprobs(model: Any, flat: Flat) -> Tensor:
 
 def score(model: Any, flat: Flat) -> tuple[Tensor, Score]:
     """(summed cross-entropy in nats, float32 scalar with gradient; the same as numbers)."""
-    found = attention.wide(logits(model, flat))
-    loss = functional.cross_entropy(found, flat.answers, reduction="sum")
-    hits = int((found.detach().argmax(-1) == flat.answers).sum())
-    return loss, Score(float(loss.detach()), hits, len(flat.answers))
+    loss, hits = CrossEntropy.apply(logits(model, flat), flat.answers)
+    return loss, Score(float(loss.detach()), int(hits), len(flat.answers))
 
 
 def learnt_tokens(batch: Sequence[Example]) -> int:
