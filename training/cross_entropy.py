@@ -19,8 +19,8 @@ PIECE = 2**21  # numbers: 8 MB in float32
 
 
 class CrossEntropy(torch.autograd.Function):  # type: ignore[misc]
-    """logits [S, V] in any float dtype, answers int64 [S]: (summed loss in nats, scalar with gradient, float32
-    at least; how many rows are likeliest at their answer, int64 scalar)."""
+    """logits [S, V] in any float dtype, answers int64 [S]: (summed loss in nats, a scalar with gradient, at
+    least float32; how many rows are likeliest at their answer, an int64 scalar)."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from torch.nn import functional
 from training import cross_entropy
 from training.cross_entropy import CrossEntropy
 
-TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 1e-2}
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 1e-2}
 
 
 @pytest.mark.parametrize("piece", [1, 300, 2**21])  # a row each; a few, and a rest; all at once
