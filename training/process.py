@@ -73,8 +73,8 @@ def environment(settings: Settings) -> dict[str, str]:
     # Threads that wait for each other by spinning steal the core from whoever they wait for: beside a busy
     # process 594 tokens/s instead of 3,556 (2 cores).
     kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # mallopt(3): tensors of up to 32 MB come from the heap, and what is free of it stays. Else the kernel takes
-    # pages back and clears new ones for a tenth of each step.
+    # mallopt(3): tensors of up to 32 MB come from the heap, and what is free of it stays. Else the kernel
+    # takes pages back and clears new ones for a tenth of each step.
     kept.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 * 2**20))
     kept.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**40))
     values = settings.model_dump(mode="json", exclude={"admin_key"}, exclude_none=True)
