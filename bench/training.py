@@ -22,6 +22,7 @@ from pathlib import Path
 from bench import card, report
 from bench.trained import DEVICES, Run
 from bench.workloads import billion, large, tiny
+from training.process import VARIABLES
 
 WORKLOADS = {"tiny": tiny, "25m": large, "1b": billion}
 # workload: (examples to train on, held out) of a full run and of a quick one
@@ -53,14 +54,8 @@ MEMORY = {
 TOLERANCE = {"cpu": 1e-3, "cuda": 5e-3}
 COMPARED = ("ours", "ours_kept", "trl")  # whose losses must be Trainer's
 LIBRARIES = ("trl", "datasets")
-# As in a job (training/process.py); the libraries must not reach out to anybody.
-ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(2**40),
-    "HF_HUB_OFFLINE": "1",
-    "DO_NOT_TRACK": "1",
-}
+# As in a job; the libraries must not reach out to anybody.
+ENVIRONMENT = {**VARIABLES, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
 # Trainer would spread a batch over all cards of a machine, ours trains on one.
 ONE_CARD = {"CUDA_VISIBLE_DEVICES": "0"}
 

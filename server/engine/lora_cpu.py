@@ -89,12 +89,12 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is u
         self._rows = int(self.indices_len[0])
         self._tokens = Plan(self.token_lora_indices)
 
-    def _add(self, slots: Slots, y: torch.Tensor, x: torch.Tensor) -> None:
-        """y += the products of the step's adapters with x; y [..., out], x [..., in]."""
+    def _add(self, slots: Slots, y: torch.Tensor, x: torch.Tensor, scale: float = 1.0) -> None:
+        """y += scale * the products of the step's adapters with x; y [..., out], x [..., in]."""
         x = x.view(-1, x.shape[-1])
         plan = self._plan(x.shape[0])
         if len(plan):
-            slots.add(y.view(-1, y.shape[-1]), x, plan, 1.0)
+            slots.add(y.view(-1, y.shape[-1]), x, plan, scale)
 
     def _plan(self, rows: int) -> Plan:
         """The plan for this step's tokens; made anew for a warm-up pass over another number of rows."""
@@ -143,12 +143,13 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is u
         buffer: tuple[torch.Tensor, ...] | None = None,
         **_: Any,
     ) -> None:
-        y, x = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
-        plan, slots = self._plan(x.shape[0]), self._layers.get(id(lora_a_stacked))
-        if not len(plan):
-            return
+        slots = self._layers.get(id(lora_a_stacked))
         if slots is not None:
-            slots.add(y, x, plan, scale)
+            self._add(slots, y, x, scale)
+            return
+        y, x = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
+        plan = self._plan(x.shape[0])
+        if not len(plan):
             return
         offset = 0
         for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
