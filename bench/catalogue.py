@@ -134,6 +134,14 @@ TRAINING = Bench(
             "tiny/loss_difference", "largest relative distance of a step's loss from Trainer's", most=0.001
         ),
         Figure("tiny/speedup_vs_trainer_bf16", "tokens per second, ours / Trainer told to use bf16"),
+        Figure(
+            "*/tokens_per_second_*",
+            "tokens of the examples per second, from the end of the first step to that of the last",
+        ),
+        Figure("*/peak_mib_*", "largest memory of the process, in MiB"),
+        Figure(
+            "*/held_out_loss_*", "loss on rows that were not trained on: equal, or the speed is worth nothing"
+        ),
     ),
     (
         Plot(

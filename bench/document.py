@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.figures import Bench, Figure, flat
+from bench.figures import Bench, Figure, flat, named
 from bench.plots import pictures
 from bench.runs import DOCS, Run
 
@@ -73,12 +73,13 @@ def _section(
     lines = [f"## {bench.name}", f"**{bench.title}.** {bench.says}", ""]
     values = _values(run)
     if values:
+        known = dict[str, Figure]()
+        for figure in bench.figures:
+            for key in named(figure.key, values):
+                known.setdefault(key, figure)
         rows = [
-            (f"`{figure.key}`", figure.means, *_judged(figure, values[figure.key], run))
-            for figure in bench.figures
-            if figure.key in values
+            (f"`{key}`", figure.means, *_judged(figure, values[key], run)) for key, figure in known.items()
         ]
-        known = {figure.key for figure in bench.figures}
         rows += [(f"`{key}`", "", number(value), "", "") for key, value in values.items() if key not in known]
         lines += [*_table(("figure", "what it is", "measured", "bar", "held"), rows), ""]
         lines += [f"![{title}](benchmarks/{name}.svg)\n" for name, title in plots.items()]

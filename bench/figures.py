@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Figure:
-    """`key` in a bench's last line (`25m/memory_ratio` is nested), and the most, or the least, it may be."""
+    """`key` in a bench's last line (`25m/memory_ratio` is nested), and the most, or the least, it may be.
+
+    A `*` in a key is what each case of a nested result has; such a figure has no bar.
+    """
 
     key: str
     means: str
@@ -50,6 +54,11 @@ class Bench:
     figures: tuple[Figure, ...]
     plots: tuple[Plot, ...] = ()
     serving: bool = False
+
+
+def named(pattern: str, keys: Iterable[str]) -> Iterator[str]:
+    """Those of `keys` that a figure's or a plot's key names; a `*` in it is any text."""
+    return (key for key in keys if fnmatchcase(key, pattern))
 
 
 def flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-
-from bench.figures import Bench, flat
+from bench.figures import Bench, flat, named
 from bench.runs import Run
 from server.evaluation.pictures import Bar, bars
 
@@ -29,10 +27,9 @@ def pictures(bench: Bench, run: Run) -> dict[str, tuple[str, str]]:
 
 def _rows(rows: tuple[tuple[str, str], ...], values: dict[str, float], *, strong: bool) -> list[Bar]:
     return [
-        Bar(label or key.rsplit("/", 1)[0], value, strong=strong)
+        Bar(label or key.rsplit("/", 1)[0], values[key], strong=strong)
         for label, pattern in rows
-        for key, value in values.items()
-        if fnmatchcase(key, pattern)
+        for key in named(pattern, values)
     ]
 
 

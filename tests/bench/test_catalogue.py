@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 import bench
+from bench import runs
 from bench.catalogue import BENCHES
-from bench.figures import Bench, Figure, flat
+from bench.figures import Bench, Figure, flat, named
+from bench.runs import Run
 
 HERE = Path(bench.__file__).parent
 # The runner, the processes of bench.training, and what gives no ratio.
@@ -41,6 +43,21 @@ def test_each_says_what_it_is_and_its_plots_show_figures_that_it_has(each: Bench
 def test_what_starts_servers_takes_a_device_and_a_base(each: Bench) -> None:
     if (module := HERE / f"{each.name}.py").exists():
         assert "options.serving(" in module.read_text()
+
+
+@pytest.mark.parametrize("run", runs.load(), ids=lambda run: run.file)
+def test_every_figure_that_is_kept_says_what_it_means(run: Run) -> None:
+    figures = next(each.figures for each in BENCHES if each.name == run.bench)
+    values = dict(flat(run.figures or {}))
+    assert values.keys() == {key for figure in figures for key in named(figure.key, values)}
+
+
+def test_a_key_with_a_star_names_what_each_case_has_and_no_bar_is_on_it() -> None:
+    keys = ["ratio", "small/ratio", "large/ratio", "large/mib_ours"]
+    assert list(named("ratio", keys)) == ["ratio"]
+    assert list(named("*/ratio", keys)) == ["small/ratio", "large/ratio"]
+    assert list(named("*/mib_*", keys)) == ["large/mib_ours"]
+    assert not [figure for each in BENCHES for figure in each.figures if "*" in figure.key and figure.bar]
 
 
 def test_a_bar_has_one_side_and_says_whether_it_held() -> None:

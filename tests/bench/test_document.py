@@ -72,6 +72,16 @@ def test_a_figure_that_the_catalogue_does_not_know_is_shown_all_the_same() -> No
     assert "| `other` |  | 3.14 |  |  |" in text(RUN)
 
 
+def test_what_is_known_by_its_own_key_is_said_of_it_and_else_what_each_case_has() -> None:
+    each = replace(SPEED, figures=(*SPEED.figures, Figure("*/gain", "of each case")))
+    cases = replace(RUN, figures={"large": {"gain": 3.0}, "small": {"gain": 2.5}})
+    shown = document.files([each], [cases])["benchmarks.md"]
+    assert (
+        "| `small/gain` | how much | 2.5 | at least 2 | yes |\n| `large/gain` | of each case | 3 |  |  |"
+        in shown
+    )
+
+
 def test_a_try_and_a_bench_that_was_not_run_have_no_figure() -> None:
     for kept in ((), (replace(RUN, quick=True),)):
         shown = text(*kept)
