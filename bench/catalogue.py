@@ -18,8 +18,10 @@ PUBLISH = Bench(
             "visible_p99_s", "seconds until a change is in force for every new request, 99 of 100", most=1
         ),
         Figure("operations", "changes that were made"),
+        Figure("answers", "answers meanwhile, each held against what was live"),
         Figure("stock_failed", "requests and changes that failed on vLLM's own server"),
         Figure("stock_mixed", "wrong answers on vLLM's own server"),
+        Figure("stock_answers", "answers of vLLM's own server meanwhile"),
     ),
     (
         Plot(
@@ -118,20 +120,21 @@ TRAINING = Bench(
     "Training against transformers' Trainer and TRL",
     "The same data, batches and optimizer, in processes of their own, ending with the same losses: how much "
     "sooner, and in how much less memory, a brand's job is done. `tiny` has 2.9 million parameters, `25m` "
-    "25 million and a vocabulary of 32,000.",
+    "25 million, a vocabulary of 32,000 and random tokens to learn from: its losses show that all take the "
+    "same steps, not that anything is learnt.",
     (
         Figure("25m/speedup_vs_trainer", "tokens per second, ours / Trainer (padding, float32)", least=3.5),
         Figure("25m/speedup_vs_trl", "tokens per second, ours / TRL", least=6.0),
         Figure("25m/memory_ratio", "largest memory, ours / Trainer", most=0.6),
         Figure(
-            "25m/loss_difference", "largest relative distance of a step's loss from Trainer's", most=0.001
+            "25m/loss_difference", "largest relative distance of a step's loss from Trainer's", most=0.0002
         ),
         Figure("25m/speedup_vs_trainer_bf16", "tokens per second, ours / Trainer told to use bf16"),
         Figure("tiny/speedup_vs_trainer", "tokens per second, ours / Trainer", least=1.9),
         Figure("tiny/speedup_vs_trl", "tokens per second, ours / TRL", least=2.6),
         Figure("tiny/memory_ratio", "largest memory, ours / Trainer"),
         Figure(
-            "tiny/loss_difference", "largest relative distance of a step's loss from Trainer's", most=0.001
+            "tiny/loss_difference", "largest relative distance of a step's loss from Trainer's", most=0.0002
         ),
         Figure("tiny/speedup_vs_trainer_bf16", "tokens per second, ours / Trainer told to use bf16"),
         Figure(
@@ -139,9 +142,7 @@ TRAINING = Bench(
             "tokens of the examples per second, from the end of the first step to that of the last",
         ),
         Figure("*/peak_mib_*", "largest memory of the process, in MiB"),
-        Figure(
-            "*/held_out_loss_*", "loss on rows that were not trained on: equal, or the speed is worth nothing"
-        ),
+        Figure("*/held_out_loss_*", "loss on rows that were not trained on"),
     ),
     (
         Plot(

@@ -156,6 +156,7 @@ def finish(results: dict[str, list[Round]]) -> None:
         cold, warm = ([statistics.median(getattr(one, kind)) for one in rounds] for kind in ("cold", "warm"))
         figures |= {
             f"{prefix}itl_p99_ratio": report.median_ratio(p99["loads"], p99["baseline"]),
+            f"{prefix}warm_itl_p99_ratio": report.median_ratio(p99["warm"], p99["baseline"]),
             f"{prefix}itl_p99_over_warm": report.median_ratio(p99["cold"], p99["warm"]),
             f"{prefix}cold_first_token_ratio": report.median_ratio(cold, warm),
             f"{prefix}cold_added_ms": 1000

@@ -228,8 +228,10 @@ def main() -> None:
             "mixed": mixed,
             "visible_p99_s": float(rows[0][-1]),
             "operations": ours.operations,
+            "answers": len(ours.answers),
             "stock_failed": len(theirs.failures),
             "stock_mixed": their_mixed,
+            "stock_answers": len(theirs.answers),
         }
     )
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from bench import card, report
 from bench.trained import DEVICES, Run
 from bench.workloads import billion, large, tiny
-from training.process import VARIABLES
+from records.processes import VARIABLES
 
 WORKLOADS = {"tiny": tiny, "25m": large, "1b": billion}
 # workload: (examples to train on, held out) of a full run and of a quick one
@@ -51,7 +51,7 @@ MEMORY = {
     "kept_memory_vs_trainer_bf16": ("ours_kept", "trainer_bf16"),
 }
 # On a GPU ours computes in bf16 whatever the base's size, and so does TRL.
-TOLERANCE = {"cpu": 1e-3, "cuda": 5e-3}
+TOLERANCE = {"cpu": 2e-4, "cuda": 5e-3}
 COMPARED = ("ours", "ours_kept", "trl")  # whose losses must be Trainer's
 LIBRARIES = ("trl", "datasets")
 # As in a job; the libraries must not reach out to anybody.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ from cli.quote_shown import table
 from records import check_file, files, quotes, tenants
 from records.blobs import Blobs
 from records.models import METHODS, SUCCEEDED, SUPERVISED, File
+from records.processes import computing
 from records.quotes import Order
 from records.settings import Settings
 
@@ -163,7 +165,8 @@ def _order(office: Office, tenant: str, body: dict[str, Any], given: dict[str, P
 
 
 def _offer(office: Office, order: Order, size: int, given: dict[str, Path]) -> dict[str, Any]:
-    """The quote, measured in this process."""
+    """The quote, measured in this process, which has not loaded torch yet: it reads these variables then."""
+    os.environ.update(computing(os.environ))
     from adapters import publish
     from training.quote.make import make
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
+from records.processes import computing
+
 PATIENCE_SECONDS = 3600.0  # a file of 512 MB takes minutes of a core that is nobody else's
 
 log = logging.getLogger("chorus.server")
@@ -106,7 +108,7 @@ class Aside:
     async def _run(self, path: Path, module: str, *arguments: str) -> int:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", module, *arguments, "--parent", str(os.getpid()),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.DEVNULL, env=computing(os.environ),
         )  # fmt: skip
         try:
             return await process.wait()

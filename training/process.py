@@ -14,22 +14,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from records.jobs import Lease
+from records.processes import computing
 from records.settings import PREFIX, Settings
 
 GONE, FULL = 3, 4  # exit status: the lease was lost, the disk is full
 STOPPED = 128 + signal.SIGTERM  # as shells say it
 NICE = 5
 PATIENCE_SECONDS = 5.0
-# What libraries read when they are loaded; what the user has set stays.
-VARIABLES = {
-    # Threads that wait for each other by spinning steal the core from whoever they wait for: beside a busy
-    # process 594 tokens/s instead of 3,556 (2 cores).
-    "OMP_WAIT_POLICY": "PASSIVE",
-    # mallopt(3): tensors of up to 32 MB come from the heap, and what is free of it stays. Else the kernel
-    # takes pages back and clears new ones for a tenth of each step.
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(2**40),
-}
 
 
 def step_aside() -> None:
@@ -81,4 +72,4 @@ def environment(settings: Settings) -> dict[str, str]:
     user of the machine could read a database password. The admin key is none of a job's business."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     values = settings.model_dump(mode="json", exclude={"admin_key"}, exclude_none=True)
-    return VARIABLES | kept | {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
+    return computing(kept) | {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
