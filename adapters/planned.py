@@ -9,13 +9,12 @@ import os
 import shutil
 import subprocess
 from importlib.metadata import distributions
-from pathlib import Path
 
 import psutil
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from adapters import plan
+from adapters import container, plan
 from adapters.base import TINY, Base
 from adapters.plan import GIB, KV_CACHE, Load, Machine, Plan, Wishes
 from adapters.refused import Refused
@@ -23,8 +22,6 @@ from adapters.shapes import is_served, linears
 from records.database import Database
 from records.models import Version
 from records.settings import Settings
-
-CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 class BadVariable(ValueError):
@@ -75,7 +72,7 @@ def load(base: Base, ranks: dict[int, int]) -> Load:
 
 
 def machine(base: Base, memory: int | None = None) -> Machine:
-    """This one; within the limit of its container, if it has one. Raises BadVariable."""
+    """This one; its memory within the limit of its container, if it has one. Raises BadVariable."""
     given = os.environ.get(KV_CACHE) or str(kv_cache_gib(base))
     if not given.isdecimal():
         raise BadVariable(
@@ -83,20 +80,12 @@ def machine(base: Base, memory: int | None = None) -> Machine:
         )
     kv_cache = int(given) * GIB
     cores = len(os.sched_getaffinity(0))
-    return Machine(memory or _memory(), cores, kv_cache, _device())
+    return Machine(memory or container.memory(int(psutil.virtual_memory().total)), cores, kv_cache, _device())
 
 
 def kv_cache_gib(base: Base) -> int:
     """The engine's cache on CPU, unless KV_CACHE says otherwise."""
     return 1 if base.path == TINY else 4
-
-
-def _memory() -> int:
-    total = int(psutil.virtual_memory().total)
-    try:
-        return min(total, int(CGROUP.read_text()))
-    except (OSError, ValueError):  # no such file, or "max"
-        return total
 
 
 def _device() -> int | None:

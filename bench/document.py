@@ -12,9 +12,10 @@ from bench.runs import DOCS, Run
 HEAD = """# Benchmarks
 Written by `python -m bench` (`make bench`) from the JSON files in [benchmarks/](benchmarks/), which keep
 what each bench printed last, when, with which command and on what machine. Do not edit it: `python -m bench
---write` writes it again. A ratio compares two things that took turns in one run, so that the machine's mood
-is in both, and is the median of its rounds. A bar is what was promised, for two CPU cores and the base that
-the bench takes by default.
+--write` writes it again. What each needs is installed by `make demo`; `training` compares with libraries
+that only it needs: `.venv/bin/pip install --no-deps -r requirements/bench.txt`. A ratio compares two things
+that took turns in one run, so that the machine's mood is in both, and is the median of its rounds. A bar is
+what was promised, for two CPU cores and the base that the bench takes by default.
 """
 NOT_MEASURED = "not measured"
 

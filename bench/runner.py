@@ -41,7 +41,7 @@ def run(bench: Bench, *, quick: bool, device: str, base: str | None, seconds: fl
     """Never raises for what the bench does: a failure is in `failed`."""
     base = base if bench.serving else None
     given = arguments(bench, quick=quick, device=device, base=base)
-    began, clock = datetime.now(UTC), time.monotonic()
+    at, began, clock = commit(), datetime.now(UTC), time.monotonic()
     figures, failed = measure([sys.executable, "-m", f"bench.{bench.name}", *given], seconds)
     shown = Path(base).name if base and Path(base).is_dir() else base  # a folder of this machine is no news
     told = arguments(bench, quick=quick, device=device, base=shown)
@@ -51,7 +51,7 @@ def run(bench: Bench, *, quick: bool, device: str, base: str | None, seconds: fl
         base=shown,
         quick=quick,
         command=shlex.join(["python", "-m", f"bench.{bench.name}", *told]),
-        commit=commit(),
+        commit=at,
         began=began.strftime("%Y-%m-%dT%H:%MZ"),
         seconds=round(time.monotonic() - clock),
         failed=failed,

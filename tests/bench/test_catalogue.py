@@ -52,6 +52,10 @@ def test_every_figure_that_is_kept_says_what_it_means(run: Run) -> None:
     assert values.keys() == {key for figure in figures for key in named(figure.key, values)}
 
 
+def test_what_is_kept_was_measured_at_a_commit_that_others_can_check_out() -> None:
+    assert [run.file for run in runs.load() if not run.commit or "changes" in run.commit] == []
+
+
 def test_a_key_with_a_star_names_what_each_case_has_and_no_bar_is_on_it() -> None:
     keys = ["ratio", "small/ratio", "large/ratio", "large/mib_ours"]
     assert list(named("ratio", keys)) == ["ratio"]

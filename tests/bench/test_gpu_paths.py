@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench import card, gpu_checks, gpu_kernel, gpu_paths
 from bench.gpu_kernel import Check
-from tests.training.conftest import build
+from tests.training.small_base import build
 from tests.training.test_attention import CPU, contract
 from tests.training.test_flat import batch
 from training import adapter, attention

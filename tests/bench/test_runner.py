@@ -82,6 +82,13 @@ def test_a_kept_run_names_its_command_but_no_folder(monkeypatch: pytest.MonkeyPa
     assert str(tmp_path) not in json.dumps(run.figures | run.machine)
 
 
+def test_the_commit_that_is_kept_is_the_one_that_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = ["before"]
+    monkeypatch.setattr(runner, "measure", lambda command, seconds: ({}, heads.append("after")))
+    monkeypatch.setattr(runner, "commit", lambda: heads[-1])
+    assert runner.run(SERVING, quick=False, device="cpu", base=None).commit == "before"
+
+
 def test_the_machine_is_described_by_what_matters_to_speed() -> None:
     found = machine.describe()
     assert {"cpu", "cores", "flags", "memory", "system", "python", "torch"} <= set(found)

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from bench import trained, trainers, training, workloads
 from bench.trained import Run
 from bench.workloads import ANSWER, PROMPT, Workload, billion, large, tiny
-from tests.training.conftest import build
+from tests.training.small_base import build
 from training.mask import Encoded, Sequence
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,8 @@ from records.blobs import Blobs
 from records.database import Database
 from records.models import File, Job
 from records.settings import Settings
-from tests.training.conftest import build
 from tests.training.place import chats
+from tests.training.small_base import build
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +95,14 @@ def test_a_job_that_does_not_succeed_is_exit_1_and_ctrl_c_leaves_it_running(shel
     done = shell(shell.file(chats(12)))
     assert done.exit_code == 130
     assert f"chorus jobs follow --tenant acme {shell.followed[1]}" in done.output
+
+
+def test_torch_is_not_loaded_before_the_variables_of_a_dry_run_are_set() -> None:
+    before = (
+        "cli.train, server.job_parent, server.names, server.job_request, server.job_create, server.quotes"
+    )
+    code = f"import sys, {before}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_dry_run_shows_what_it_takes_and_creates_nothing(shell: Shell) -> None:

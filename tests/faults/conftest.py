@@ -14,8 +14,8 @@ from adapters.proof import Verdict
 from records.audit import By
 from tests.faults.home import Home
 from tests.faults.stage import Stage
-from tests.training.conftest import build
 from tests.training.place import Place, chats
+from tests.training.small_base import build
 
 
 @pytest.fixture(scope="session")

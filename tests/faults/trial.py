@@ -17,8 +17,8 @@ from sqlalchemy import func, select
 
 from records import jobs
 from records.models import TERMINAL, Event, Job
-from tests.training.conftest import build
 from tests.training.place import Place, chats, kill, trainers_of
+from tests.training.small_base import build
 from training.process import environment
 
 WORKERS = 2

@@ -1,9 +1,15 @@
-"""A tied process ends with its parent, also when that is killed."""
+"""A tied process ends with its parent, also when that is killed; what computes has its variables."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+
+import pytest
+
+from records.processes import VARIABLES, computing
+from records.settings import Settings
+from training.process import environment
 
 CHILD = (
     "import os, time; from records.processes import die_with;"
@@ -24,3 +30,14 @@ def test_a_process_whose_parent_is_already_gone_ends_at_once() -> None:
     code = "from records.processes import die_with; die_with(1 << 30); print('alive')"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=20, check=False)
     assert (done.returncode, done.stdout) == (-9, b"")
+
+
+def test_a_job_computes_with_variables_that_the_user_may_set_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert VARIABLES.items() <= environment(Settings()).items()
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert environment(Settings())["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert computing({"A": "b"}) == VARIABLES | {"A": "b"}

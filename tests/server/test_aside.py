@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
+from records.processes import VARIABLES
 from server.aside import Aside
+
+SAYS = "import json, os, sys; open(sys.argv[1], 'w').write(json.dumps(dict(os.environ)))"
 
 
 class Made(Aside):
@@ -71,3 +75,15 @@ async def test_stopping_ends_the_one_in_the_making_and_all_who_wait(tmp_path: Pa
     await aside.stop()
     assert all(one.cancelled() for one in asked)
     assert aside.order == ["a0"]
+
+
+async def test_a_quote_is_measured_with_the_variables_that_its_job_would_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "says.py").write_text(SAYS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    said = await Aside().get("acme", tmp_path / "said", "says", str(tmp_path / "said"))
+    assert said is not None
+    assert VARIABLES.items() <= json.loads(said).items()

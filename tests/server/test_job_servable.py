@@ -15,8 +15,8 @@ from records.models import Job
 from server.engine.fake import FakeEngine
 from tests.server.conftest import Running, Stage, a_base
 from tests.server.routes.test_jobs import count, create
-from tests.training.conftest import build
 from tests.training.place import Place
+from tests.training.small_base import build
 
 NAMES = {
     "chat_template.jinja": "chat template",

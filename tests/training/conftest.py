@@ -1,47 +1,22 @@
-"""A base model small enough for tests in seconds, and a place with rows, blobs and jobs to run on it."""
+"""Fixtures of tests of training: the small base, and a place with rows, blobs and jobs to run on it."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from adapters.base import TINY
 from tests.training.breaks import At
 from tests.training.place import Place
+from tests.training.small_base import build
 from training import adapter
 from training.attempt import Attempt
 from training.chat import Renderer
 from training.loop import Step
-
-
-def build(folder: Path) -> Path:
-    """A random Llama with grouped heads and the tiny base's tokenizer, saved as a base model."""
-    shutil.copytree(TINY, folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    tokenizer = adapter.load_tokenizer(TINY)
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=512,
-            tie_word_embeddings=True,
-            initializer_range=0.2,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from records.models import Evaluation
 from server.engine.base import Kind, RequestRefused, Version
 from server.engine.fake import FakeEngine
 from tests.server.conftest import Running, Stage, until
-from tests.training.conftest import build
 from tests.training.place import Place, chat
+from tests.training.small_base import build
 from training import proof
 
 
