@@ -42,6 +42,7 @@ def run(bench: Bench, *, quick: bool, device: str, base: str | None, seconds: fl
     base = base if bench.serving else None
     given = arguments(bench, quick=quick, device=device, base=base)
     at, began, clock = commit(), datetime.now(UTC), time.monotonic()
+    os.sync()  # what the one before left to be written would hold up the commits of this one
     figures, failed = measure([sys.executable, "-m", f"bench.{bench.name}", *given], seconds)
     shown = Path(base).name if base and Path(base).is_dir() else base  # a folder of this machine is no news
     told = arguments(bench, quick=quick, device=device, base=shown)
