@@ -1,4 +1,4 @@
-"""What a process that others start needs: an end with its parent (Linux), and variables for what it computes."""
+"""What a process that others start needs: an end with its parent (Linux), variables for what it computes."""
 
 from __future__ import annotations
 
