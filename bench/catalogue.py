@@ -5,6 +5,9 @@ from __future__ import annotations
 from bench.catalogue_speed import LOAD, LORA, MANY, OVERHEAD, START
 from bench.figures import Bench, Figure, Plot
 
+# On a CPU; beyond it bench.training fails. Without any gradient 25m would be 6e-4 off.
+SAME_LOSSES = 2e-4
+
 PUBLISH = Bench(
     "publish",
     "A thousand changes of versions under load",
@@ -127,14 +130,18 @@ TRAINING = Bench(
         Figure("25m/speedup_vs_trl", "tokens per second, ours / TRL", least=6.0),
         Figure("25m/memory_ratio", "largest memory, ours / Trainer", most=0.6),
         Figure(
-            "25m/loss_difference", "largest relative distance of a step's loss from Trainer's", most=0.0002
+            "25m/loss_difference",
+            "largest relative distance of a step's loss from Trainer's",
+            most=SAME_LOSSES,
         ),
         Figure("25m/speedup_vs_trainer_bf16", "tokens per second, ours / Trainer told to use bf16"),
         Figure("tiny/speedup_vs_trainer", "tokens per second, ours / Trainer", least=1.9),
         Figure("tiny/speedup_vs_trl", "tokens per second, ours / TRL", least=2.6),
         Figure("tiny/memory_ratio", "largest memory, ours / Trainer"),
         Figure(
-            "tiny/loss_difference", "largest relative distance of a step's loss from Trainer's", most=0.0002
+            "tiny/loss_difference",
+            "largest relative distance of a step's loss from Trainer's",
+            most=SAME_LOSSES,
         ),
         Figure("tiny/speedup_vs_trainer_bf16", "tokens per second, ours / Trainer told to use bf16"),
         Figure(

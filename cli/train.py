@@ -165,7 +165,8 @@ def _order(office: Office, tenant: str, body: dict[str, Any], given: dict[str, P
 
 
 def _offer(office: Office, order: Order, size: int, given: dict[str, Path]) -> dict[str, Any]:
-    """The quote, measured in this process, which has not loaded torch yet: it reads these variables then."""
+    """The quote, measured in this process, which has not loaded torch yet: OpenMP reads its variable then.
+    Those of malloc, a tenth of a step, are read at a process's start and come too late."""
     os.environ.update(computing(os.environ))
     from adapters import publish
     from training.quote.make import make
