@@ -54,7 +54,7 @@ class Loader:
         self._doubles = {
             name: rehearsing(layer)
             for name, layer in self._adapters.modules.items()
-            if plain(layer) and not hasattr(layer, "prepare")
+            if plain(layer) and not hasattr(layer, "ahead")
         }
         manager._load_adapter = self.take
 
@@ -72,18 +72,16 @@ class Loader:
 
     def fetch(self, request: Any) -> bool:
         """Whether the loop can take it without a risk. Raises what vLLM raises for a bad adapter."""
-        lora = self._read(request)
+        lora = self._read(request)  # and prepared for our own products: lora_layers.py
         # vLLM's merging of experts cannot be done twice: it comes once, in the loop.
         tried = not self._adapters._is_moe and not lora.modules_to_save
         if tried:
             self._adapters._create_merged_loras_inplace(lora)
             for name, layer in self._adapters.modules.items():
                 weights = self._adapters._get_lora_layer_weights(lora, name)
-                if not weights:
+                if not weights or hasattr(layer, "ahead"):
                     continue
-                if hasattr(layer, "prepare"):
-                    layer.prepare(weights)
-                elif name in self._doubles:
+                if name in self._doubles:
                     type(layer).set_lora(self._doubles[name], 0, weights.lora_a, weights.lora_b)
                 else:
                     tried = False

@@ -21,8 +21,9 @@ from vllm.lora.layers.column_parallel_linear import ColumnParallelLinearWithLoRA
 from vllm.lora.layers.replicated_linear import ReplicatedLinearWithLoRA
 from vllm.lora.layers.row_parallel_linear import RowParallelLinearWithLoRA
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+from vllm.lora.worker_manager import WorkerLoRAManager
 
-from server.engine.lora_layers import Slots, lean, slots_for, take_over
+from server.engine.lora_layers import Slots, lean, prepare, slots_for, take_over
 from server.engine.lora_plan import Plan, Rows
 from server.engine.plugin import CPU_LORA
 
@@ -32,6 +33,7 @@ FORWARDS = (
     RowParallelLinearWithLoRA.forward,
     ReplicatedLinearWithLoRA.forward,
 )
+_read_adapter = WorkerLoRAManager._load_adapter
 
 
 def shrink(x: torch.Tensor, a: torch.Tensor, plan: Plan, y: torch.Tensor, scale: float) -> None:
@@ -74,6 +76,7 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is u
         self._native = os.environ.get(CPU_LORA) != "torch"
         self._layers: dict[int, Slots] = {}
         BaseLayerWithLoRA.set_mapping = _set_mapping
+        WorkerLoRAManager._load_adapter = _load_adapter
 
     def adopt(self, layer: Any) -> None:
         """Called when vLLM ties `layer` to this wrapper: its adapters lie in our slots from here on."""
@@ -193,3 +196,10 @@ def _set_mapping(layer: Any, punica_wrapper: Any) -> None:
     layer.punica_wrapper = punica_wrapper
     if isinstance(layer, BaseLinearLayerWithLoRA) and not layer.lora_config.fully_sharded_loras:
         punica_wrapper.adopt(layer)
+
+
+def _load_adapter(manager: Any, request: Any) -> Any:
+    """In place of `WorkerLoRAManager._load_adapter`, by which vLLM reads any adapter, in whatever thread."""
+    lora = _read_adapter(manager, request)
+    prepare(manager._adapter_manager, lora)
+    return lora

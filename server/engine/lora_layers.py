@@ -8,12 +8,14 @@ has vLLM do what it does (expand, cut for tensor parallelism) on a stage of one 
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import torch
 
 from server.engine import lora_native
+from server.engine.lora_memory import Stretch
 from server.engine.lora_native import NativeSlots
 from server.engine.lora_plan import Plan
 from server.engine.lora_torch import TorchSlots
@@ -22,9 +24,15 @@ Given: TypeAlias = torch.Tensor | Sequence[torch.Tensor | None]
 # A [rank, inputs] and B [outputs, rank] of each slice; None where the adapter has no such.
 Pairs: TypeAlias = Sequence[tuple[torch.Tensor, torch.Tensor] | None]
 
+# The stages on which an adapter is prepared are shared by those who do, the loader's thread and vLLM's loop.
+ONE_AT_A_TIME = threading.Lock()
+
 
 class Slots(Protocol):
-    def pack(self, weights: Pairs) -> Any:
+    def room(self, ranks: Sequence[int]) -> int:
+        """How many numbers of a stretch `pack` takes for slices of these ranks; 0 when it needs none."""
+
+    def pack(self, weights: Pairs, stretch: Stretch | None = None) -> Any:
         """As `put` takes it. Copies; may be called in any thread."""
 
     def put(self, slot: int, packed: Any) -> None: ...
@@ -53,19 +61,33 @@ def slots_for(layer: Any, *, native: bool) -> Slots:
 
 
 def take_over(layer: Any, slots: Slots) -> None:
-    """From here on `layer` keeps adapters in `slots`; `layer.prepare(weights)` packs one ahead."""
+    """From here on `layer` keeps adapters in `slots`, and `layer.ahead` packs them for it: see `prepare`."""
     layer.lora_a_stacked = tuple(torch.zeros_like(one[:1]) for one in layer.lora_a_stacked)
     layer.lora_b_stacked = tuple(torch.zeros_like(one[:1]) for one in layer.lora_b_stacked)
-    in_loop, ahead = _packing(layer, slots), _packing(layer, slots)  # each has a stage of its own
+    in_loop, ahead = Packing(layer, slots), Packing(layer, slots)  # each has a stage of its own
 
     def set_lora(index: int, lora_a: Given | Packed, lora_b: Given | Packed) -> None:
         slots.put(index, lora_a.weights if isinstance(lora_a, Packed) else in_loop(lora_a, lora_b))
 
-    def prepare(weights: Any) -> None:
-        """`weights` (vLLM's LoRALayerWeights) lose their tensors to what is packed of them."""
-        weights.lora_a = weights.lora_b = Packed(weights.lora_a, ahead(weights.lora_a, weights.lora_b))
+    layer.set_lora, layer.reset_lora, layer.ahead = set_lora, slots.reset, ahead
 
-    layer.set_lora, layer.reset_lora, layer.prepare = set_lora, slots.reset, prepare
+
+def prepare(adapters: Any, lora: Any) -> None:
+    """Pack what vLLM has read of an adapter for the layers that are taken over: all of it in one stretch, in
+    the order of the layers. `adapters` is vLLM's LoRAModelManager, `lora` a LoRAModel, whose tensors go."""
+    if adapters._is_moe or lora.modules_to_save:
+        return  # vLLM's merging of experts cannot be done twice: it comes once, in the loop
+    adapters._create_merged_loras_inplace(lora)
+    found = [
+        (layer.ahead, weights)
+        for name, layer in adapters.modules.items()
+        if hasattr(layer, "ahead") and (weights := adapters._get_lora_layer_weights(lora, name))
+    ]
+    with ONE_AT_A_TIME:
+        stretch = Stretch(sum(ahead.room(weights.lora_a) for ahead, weights in found))
+        for ahead, weights in found:
+            packed = ahead(weights.lora_a, weights.lora_b, stretch)
+            weights.lora_a = weights.lora_b = Packed(weights.lora_a, packed)
 
 
 def lean(base: Callable[[torch.Tensor], Any], add: Callable[[torch.Tensor, torch.Tensor], None]) -> Any:
@@ -82,24 +104,30 @@ def lean(base: Callable[[torch.Tensor], Any], add: Callable[[torch.Tensor, torch
     return forward
 
 
-def _packing(layer: Any, slots: Slots) -> Callable[[Any, Any], Any]:
-    stage = copy.copy(layer)  # with the class's own `set_lora`
-    stage.lora_a_stacked, stage.lora_b_stacked = (
-        tuple(torch.zeros_like(one) for one in stacked)
-        for stacked in (layer.lora_a_stacked, layer.lora_b_stacked)
-    )
+class Packing:
+    """Lays out an adapter's weights for one layer, after vLLM has cut them on a stage of one slot."""
 
-    def packed(lora_a: Given, lora_b: Given) -> Any:
+    def __init__(self, layer: Any, slots: Slots) -> None:
+        self._slots = slots
+        self._stage = copy.copy(layer)  # with the class's own `set_lora`
+        self._stage.lora_a_stacked, self._stage.lora_b_stacked = (
+            tuple(torch.zeros_like(one) for one in stacked)
+            for stacked in (layer.lora_a_stacked, layer.lora_b_stacked)
+        )
+        self._slices = len(layer.lora_a_stacked)
+
+    def room(self, lora_a: Given) -> int:
+        return self._slots.room(_ranks(lora_a, self._slices))
+
+    def __call__(self, lora_a: Given, lora_b: Given, stretch: Stretch | None = None) -> Any:
+        stage = self._stage
         stage.set_lora(0, lora_a, lora_b)
-        stacked = list(zip(stage.lora_a_stacked, stage.lora_b_stacked, strict=True))
-        ranks = _ranks(lora_a, len(stacked))
+        ranks = _ranks(lora_a, self._slices)
         weights: Pairs = [
             (a[0, 0, :rank], b[0, 0, :, :rank]) if rank else None
-            for (a, b), rank in zip(stacked, ranks, strict=True)
+            for a, b, rank in zip(stage.lora_a_stacked, stage.lora_b_stacked, ranks, strict=True)
         ]
-        return slots.pack(weights)
-
-    return packed
+        return self._slots.pack(weights, stretch)
 
 
 def _ranks(given: Given, slices: int) -> list[int]:

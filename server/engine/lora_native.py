@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from server.engine.lora_memory import Stretch
 from server.engine.lora_plan import Plan
 
 LANES = 16  # ranks, or outputs, that the kernel takes at once
@@ -54,6 +55,10 @@ def pack(to: torch.Tensor, weight: torch.Tensor) -> None:
     )
 
 
+def _blocks(rank: int) -> int:
+    return -(-rank // LANES)
+
+
 @dataclass(frozen=True)
 class Piece:
     """One slice's A and B, packed; `blocks` of 16 ranks."""
@@ -77,20 +82,32 @@ class NativeSlots:
         self._layer_at = self._layer.ctypes.data
         self._widest = 0  # low-rank numbers of a row, of the adapter that has most
 
-    def pack(self, weights: Sequence[tuple[torch.Tensor, torch.Tensor] | None]) -> list[Piece | None]:
-        """A [rank, inputs] and B [outputs, rank] of each slice, in bf16; they are copied."""
-        return [pair and self._piece(*pair, wide) for pair, wide in zip(weights, self._outputs, strict=True)]
-
-    def _piece(self, a: torch.Tensor, b: torch.Tensor, wide: int) -> Piece:
-        blocks = -(-a.shape[0] // LANES)
-        piece = Piece(
-            blocks,
-            torch.empty(blocks, self._inputs // 2, LANES, 2, dtype=torch.bfloat16),
-            torch.empty(wide // LANES, blocks * LANES // 2, LANES, 2, dtype=torch.bfloat16),
+    def room(self, ranks: Sequence[int]) -> int:
+        """The numbers that `pack` takes of a stretch for slices of these ranks."""
+        return sum(
+            LANES * _blocks(rank) * (self._inputs + wide)
+            for rank, wide in zip(ranks, self._outputs, strict=True)
         )
-        pack(piece.a, a)
-        pack(piece.b, b)
-        return piece
+
+    def pack(
+        self, weights: Sequence[tuple[torch.Tensor, torch.Tensor] | None], stretch: Stretch | None = None
+    ) -> list[Piece | None]:
+        """A [rank, inputs] and B [outputs, rank] of each slice, in bf16; they are copied, into `stretch` or
+        memory of their own."""
+        ranks = [0 if pair is None else pair[0].shape[0] for pair in weights]
+        stretch = stretch or Stretch(self.room(ranks))
+        # All of A before all of B, as the kernel reads them.
+        a = [stretch.take(_blocks(rank), self._inputs // 2, LANES, 2) for rank in ranks]
+        b = [
+            stretch.take(wide // LANES, _blocks(rank) * LANES // 2, LANES, 2)
+            for rank, wide in zip(ranks, self._outputs, strict=True)
+        ]
+        pieces = [Piece(_blocks(rank), *both) for rank, *both in zip(ranks, a, b, strict=True)]
+        for piece, pair in zip(pieces, weights, strict=True):
+            if pair is not None:
+                pack(piece.a, pair[0])
+                pack(piece.b, pair[1])
+        return [piece if piece.blocks else None for piece in pieces]
 
     def put(self, slot: int, packed: Sequence[Piece | None]) -> None:
         """The slot's rows get these weights."""

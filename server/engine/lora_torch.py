@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
+from server.engine.lora_memory import Stretch
 from server.engine.lora_plan import Plan, Rows
 
 MASKED_ROWS = 64  # a masked product multiplies every row with every slot
@@ -27,8 +28,12 @@ class TorchSlots:
         self._a = torch.zeros(slots, len(outputs), rank, inputs, dtype=dtype)
         self._b = [torch.zeros(slots, rank, width, dtype=dtype) for width in outputs]
 
+    def room(self, ranks: Sequence[int]) -> int:
+        """Nothing: `put` copies into the slot."""
+        return 0
+
     def pack(
-        self, weights: Sequence[tuple[torch.Tensor, torch.Tensor] | None]
+        self, weights: Sequence[tuple[torch.Tensor, torch.Tensor] | None], stretch: Stretch | None = None
     ) -> list[tuple[torch.Tensor, torch.Tensor] | None]:
         """A [rank, inputs] and B [outputs, rank] of each slice; they are copied, B with its sides changed."""
         return [pair and (pair[0].clone(), pair[1].t().contiguous()) for pair in weights]

@@ -16,6 +16,8 @@
 #define INLINE FAST static inline __attribute__((always_inline))
 
 enum { LANES = 16, PAIRS = LANES / 2, ROWS = 8, CHUNK = 32 };
+// A weight out of memory takes about as long as multiplying it with so many rows.
+enum { READ = 8 };
 
 // Rows grouped by slot. `rows[starts[g] .. starts[g + 1]]` are those that slot `slots[g]` answers.
 typedef struct {
@@ -122,20 +124,49 @@ FAST static void expand_rows(uint16_t *y, int64_t y_stride, const int32_t *rows,
     }
 }
 
-// Work is cut into items that are dealt out in turn, so that a long prompt beside short turns is shared too.
-static inline int mine(int64_t *item, int thread, int threads) { return (*item)++ % threads == thread; }
+// Work is cut into items, in the order in which their weights lie in memory, and a thread takes a stretch of
+// them of its part of the weight: its processor reads ahead, which items dealt out in turn keep it from. By
+// weight, so that a long prompt beside short turns is shared too.
+typedef struct {
+    int64_t at, from, to;
+} Share;
+
+static inline Share share(int64_t total, int thread, int threads) {
+    return (Share){0, total * thread / threads, total * (thread + 1) / threads};
+}
+
+static inline int mine(Share *share, int64_t weight) {
+    const int64_t at = share->at;
+    share->at += weight;
+    return at >= share->from && at < share->to;
+}
+
+static inline int64_t rows_of(const Plan *plan, int64_t g) { return plan->starts[g + 1] - plan->starts[g]; }
+
+static inline const Weights *weights_of(const Plan *plan, const Layer *layer, int64_t g, int64_t s) {
+    return &layer->weights[plan->slots[g] * layer->slices + s];
+}
+
+static inline int64_t outputs_of(const Layer *layer, int64_t s) {
+    return (layer->offsets[s + 1] - layer->offsets[s]) / LANES;
+}
 
 FAST static void shrink_all(const Plan *plan, const Layer *layer, const uint16_t *x, int64_t x_stride,
                             uint16_t *low, int64_t low_stride, float scale, int thread, int threads) {
-    int64_t item = 0;
+    int64_t total = 0;
+    for (int64_t g = 0; g < plan->groups; g++)
+        for (int64_t s = 0; s < layer->slices; s++)
+            total += weights_of(plan, layer, g, s)->blocks *
+                     (rows_of(plan, g) + (rows_of(plan, g) + ROWS - 1) / ROWS * READ);
+    Share part = share(total, thread, threads);
     for (int64_t g = 0; g < plan->groups; g++)
         for (int64_t first = plan->starts[g]; first < plan->starts[g + 1]; first += ROWS) {
             const int64_t left = plan->starts[g + 1] - first, count = left < ROWS ? left : ROWS;
             int64_t column = 0;
             for (int64_t s = 0; s < layer->slices; s++) {
-                const Weights *w = &layer->weights[plan->slots[g] * layer->slices + s];
+                const Weights *w = weights_of(plan, layer, g, s);
                 for (int64_t r = 0; r < w->blocks; r++, column += LANES) {
-                    if (!mine(&item, thread, threads)) continue;
+                    if (!mine(&part, count + READ)) continue;
                     const uint16_t *from[ROWS];
                     uint16_t *to[ROWS];
                     for (int64_t i = 0; i < count; i++) {
@@ -150,17 +181,21 @@ FAST static void shrink_all(const Plan *plan, const Layer *layer, const uint16_t
 
 FAST static void expand_all(const Plan *plan, const Layer *layer, uint16_t *y, int64_t y_stride,
                             const uint16_t *low, int64_t low_stride, int thread, int threads) {
-    int64_t item = 0;
+    int64_t total = 0;
+    for (int64_t g = 0; g < plan->groups; g++)
+        for (int64_t s = 0; s < layer->slices; s++)
+            total += outputs_of(layer, s) * weights_of(plan, layer, g, s)->blocks * (rows_of(plan, g) + READ);
+    Share part = share(total, thread, threads);
     for (int64_t g = 0; g < plan->groups; g++) {
+        const int64_t rows = rows_of(plan, g);
         int64_t column = 0;
         for (int64_t s = 0; s < layer->slices; s++) {
-            const Weights *w = &layer->weights[plan->slots[g] * layer->slices + s];
-            const int64_t blocks = (layer->offsets[s + 1] - layer->offsets[s]) / LANES;
-            for (int64_t o = 0; o < blocks; o += CHUNK) {
-                if (!mine(&item, thread, threads) || !w->blocks) continue;
-                const int64_t count = blocks - o < CHUNK ? blocks - o : CHUNK;
-                expand_rows(y + layer->offsets[s] + o * LANES, y_stride, plan->rows + plan->starts[g],
-                            plan->starts[g + 1] - plan->starts[g],
+            const Weights *w = weights_of(plan, layer, g, s);
+            const int64_t outputs = w->blocks ? outputs_of(layer, s) : 0;
+            for (int64_t o = 0; o < outputs; o += CHUNK) {
+                const int64_t count = outputs - o < CHUNK ? outputs - o : CHUNK;
+                if (!mine(&part, count * w->blocks * (rows + READ))) continue;
+                expand_rows(y + layer->offsets[s] + o * LANES, y_stride, plan->rows + plan->starts[g], rows,
                             low + plan->starts[g] * low_stride + column, low_stride,
                             w->b + o * w->blocks * PAIRS * 2 * LANES, w->blocks, count);
             }
