@@ -15,7 +15,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 # --no-deps everywhere: the lists are complete, and a resolver would add CUDA builds (see requirements/cpu.txt).
-$(VENV)/.installed: requirements/cpu.txt pyproject.toml server/engine/native/lora.c
+$(VENV)/.installed: requirements/cpu.txt pyproject.toml $(wildcard server/engine/native/*)
 	@echo "Installing into $(VENV) (about two minutes) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
 		|| { echo "Chorus needs Python 3.11 or 3.12; set PYTHON=/path/to/python3.11"; exit 1; }

@@ -22,6 +22,8 @@ from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 
+from server.engine.lora_layers import Packed, may_be_merged
+
 NICE = 5
 MAX_REASON = 2000
 
@@ -72,15 +74,14 @@ class Loader:
 
     def fetch(self, request: Any) -> bool:
         """Whether the loop can take it without a risk. Raises what vLLM raises for a bad adapter."""
-        lora = self._read(request)  # and prepared for our own products: lora_layers.py
-        # vLLM's merging of experts cannot be done twice: it comes once, in the loop.
-        tried = not self._adapters._is_moe and not lora.modules_to_save
+        lora = self._read(request)  # and prepared, where our own products are installed
+        tried = may_be_merged(self._adapters, lora)
         if tried:
             self._adapters._create_merged_loras_inplace(lora)
             for name, layer in self._adapters.modules.items():
                 weights = self._adapters._get_lora_layer_weights(lora, name)
-                if not weights or hasattr(layer, "ahead"):
-                    continue
+                if not weights or isinstance(weights.lora_a, Packed):
+                    continue  # nothing to try, or tried by its packing
                 if name in self._doubles:
                     type(layer).set_lora(self._doubles[name], 0, weights.lora_a, weights.lora_b)
                 else:

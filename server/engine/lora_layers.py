@@ -24,7 +24,8 @@ Given: TypeAlias = torch.Tensor | Sequence[torch.Tensor | None]
 # A [rank, inputs] and B [outputs, rank] of each slice; None where the adapter has no such.
 Pairs: TypeAlias = Sequence[tuple[torch.Tensor, torch.Tensor] | None]
 
-# The stages on which an adapter is prepared are shared by those who do, the loader's thread and vLLM's loop.
+# The stages on which adapters are prepared are shared by the loader's thread and vLLM's loop. The loop waits
+# for that thread only where it reads an adapter that was not fetched before: our server asks for none.
 ONE_AT_A_TIME = threading.Lock()
 
 
@@ -72,16 +73,25 @@ def take_over(layer: Any, slots: Slots) -> None:
     layer.set_lora, layer.reset_lora, layer.ahead = set_lora, slots.reset, ahead
 
 
+def may_be_merged(adapters: Any, lora: Any) -> bool:
+    """Whether vLLM's merging of an adapter's layers, which comes in the loop, may be done before as well:
+    that of experts cannot be done twice."""
+    return not adapters._is_moe and not lora.modules_to_save
+
+
 def prepare(adapters: Any, lora: Any) -> None:
     """Pack what vLLM has read of an adapter for the layers that are taken over: all of it in one stretch, in
-    the order of the layers. `adapters` is vLLM's LoRAModelManager, `lora` a LoRAModel, whose tensors go."""
-    if adapters._is_moe or lora.modules_to_save:
-        return  # vLLM's merging of experts cannot be done twice: it comes once, in the loop
+    the order of the layers. `adapters` is vLLM's LoRAModelManager, `lora` a LoRAModel, whose tensors go. What
+    may not be merged here is packed by `set_lora`, each layer by itself."""
+    if not may_be_merged(adapters, lora):
+        return
     adapters._create_merged_loras_inplace(lora)
     found = [
         (layer.ahead, weights)
         for name, layer in adapters.modules.items()
-        if hasattr(layer, "ahead") and (weights := adapters._get_lora_layer_weights(lora, name))
+        if hasattr(layer, "ahead")
+        and (weights := adapters._get_lora_layer_weights(lora, name))
+        and not isinstance(weights.lora_a, Packed)
     ]
     with ONE_AT_A_TIME:
         stretch = Stretch(sum(ahead.room(weights.lora_a) for ahead, weights in found))

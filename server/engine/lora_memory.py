@@ -1,7 +1,7 @@
 """Memory for what is packed of one adapter: one stretch, in the order in which a step reads it.
 
-A step reads an adapter once, from end to end, and the next step again; on pages of 4 KiB that are spread over
-a heap two cores read 33 GB/s here, in one stretch on pages of 2 MiB 57.
+A step reads an adapter once, from end to end, and the next step again: from one stretch of huge pages nearly
+twice as fast as from small pages (DECISIONS.md, "LoRA on CPU").
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def _huge(numbers: int) -> torch.Tensor:
     held = mmap.mmap(-1, size + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     room = torch.frombuffer(held, dtype=torch.uint8)  # keeps `held`
     begin = -room.data_ptr() % HUGE
-    # Only what fills whole pages: of one that is begun, all would be in memory. No huge pages, no harm.
+    # Only what fills whole pages: of one that is begun, all would be in memory (as it is where the system
+    # gives huge pages unasked). No huge pages, no harm.
     with suppress(OSError, AttributeError):
         held.madvise(mmap.MADV_HUGEPAGE, begin, size // HUGE * HUGE)
     return room[begin : begin + size].view(torch.bfloat16)

@@ -102,7 +102,7 @@ class NativeSlots:
             stretch.take(wide // LANES, _blocks(rank) * LANES // 2, LANES, 2)
             for rank, wide in zip(ranks, self._outputs, strict=True)
         ]
-        pieces = [Piece(_blocks(rank), *both) for rank, *both in zip(ranks, a, b, strict=True)]
+        pieces = [Piece(_blocks(rank), one_a, one_b) for rank, one_a, one_b in zip(ranks, a, b, strict=True)]
         for piece, pair in zip(pieces, weights, strict=True):
             if pair is not None:
                 pack(piece.a, pair[0])

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
-from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.engine import lora_native
-from server.engine.lora_layers import Packed, Slots, prepare, slots_for, take_over
+from server.engine.lora_layers import Slots
 from server.engine.lora_native import NativeSlots
 from server.engine.lora_plan import Plan
 from server.engine.lora_torch import MASKED_ROWS, TorchSlots
@@ -89,14 +86,14 @@ def test_threads_share_a_long_prompt_beside_short_turns_and_leave_nothing_out(
     threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    rows, ranks = [0] * 70 + [1, 2, 3, 3, 4], [8, 64, 16, 0, 40]
-    weights, slots = made(ranks, 192, [160, 48]), empty("native", 192, [160, 48])
+    rows, ranks, widths = [0] * 70 + [1, 2, 3, 3, 4], [8, 64, 16, 0, 40], [896, 128, 48]
+    weights, slots = made(ranks, 192, widths), empty("native", 192, widths)
     for slot, pairs in enumerate(weights):
         slots.put(slot, slots.pack(pairs))
-    x, y = torch.randn(len(rows), 192).bfloat16(), torch.zeros(len(rows), 208).bfloat16()
+    x, y = torch.randn(len(rows), 192).bfloat16(), torch.zeros(len(rows), sum(widths)).bfloat16()
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     slots.add(y, x, Plan(torch.tensor(rows)), 1.0)
-    want = expected(torch.zeros(len(rows), 208), x, rows, weights, 1.0)
+    want = expected(torch.zeros(len(rows), sum(widths)), x, rows, weights, 1.0)
     torch.testing.assert_close(y.double(), want, atol=0.06, rtol=0.03)
 
 
@@ -158,89 +155,6 @@ def test_on_another_processor_the_source_compiles_to_a_kernel_that_says_so(
     built = tmp_path / "lora.so"
     subprocess.run(["cc", "-DCHORUS_NO_KERNEL", "-shared", "-fPIC", source, "-o", built], check=True)
     assert ctypes.CDLL(str(built)).chorus_lora_usable() == 0
-
-
-class Layer:
-    """As much of a linear layer with LoRA of vLLM's as our taking over relies on: two slices, rank MOST."""
-
-    def __init__(self, inputs: int, widths: list[int]) -> None:
-        self.lora_a_stacked = tuple(torch.zeros(SLOTS, 1, MOST, inputs, dtype=torch.bfloat16) for _ in widths)
-        self.lora_b_stacked = tuple(
-            torch.zeros(SLOTS, 1, width, MOST, dtype=torch.bfloat16) for width in widths
-        )
-
-    def reset_lora(self, index: int) -> None:
-        for stacked in (*self.lora_a_stacked, *self.lora_b_stacked):
-            stacked[index] = 0
-
-    def set_lora(self, index: int, lora_a: Any, lora_b: Any) -> None:
-        self.reset_lora(index)
-        for part, (a, b) in enumerate(zip(lora_a, lora_b, strict=True)):
-            if a is not None:
-                self.lora_a_stacked[part][index, 0, : a.shape[0]].copy_(a)
-                self.lora_b_stacked[part][index, 0, :, : b.shape[1]].copy_(b)
-
-
-class Adapters:
-    """As much of vLLM's LoRAModelManager as `prepare` relies on."""
-
-    _is_moe = False
-
-    def __init__(self, *layers: Any) -> None:
-        self.modules = {str(number): layer for number, layer in enumerate(layers)}
-
-    def _create_merged_loras_inplace(self, lora: Any) -> None: ...
-
-    def _get_lora_layer_weights(self, lora: Any, name: str) -> Any:
-        return lora.loras.get(name)
-
-
-def read(pairs: list[Pair | None]) -> Any:
-    """One layer's weights as vLLM has read them."""
-    return SimpleNamespace(
-        lora_a=[pair and pair[0] for pair in pairs], lora_b=[pair and pair[1] for pair in pairs]
-    )
-
-
-@pytest.mark.parametrize("ahead", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_layer_that_is_taken_over_answers_with_what_vllm_was_given(kind: str, ahead: bool) -> None:
-    torch.manual_seed(0)
-    layer: Any = Layer(64, [48, 48])
-    slots = slots_for(layer, native=kind == "native")
-    take_over(layer, slots)
-    weights = made([16, 8, 32], 64, [48, 48])
-    weights[1][0] = None  # an adapter on one slice of two
-    loaded = [read(pairs) for pairs in weights]
-    if ahead:
-        for one in loaded:
-            prepare(Adapters(layer), SimpleNamespace(modules_to_save={}, loras={"0": one}))
-            assert isinstance(one.lora_a, Packed), "the tensors themselves are not kept"
-            assert list(one.lora_a) == [None, None]
-    for slot, one in enumerate(loaded):
-        layer.set_lora(slot, one.lora_a, one.lora_b)
-    layer.reset_lora(2)
-    weights[2] = [None, None]
-    rows = [0, 1, 2, -1, 1, 0]
-    x, y = torch.randn(6, 64).bfloat16(), torch.zeros(6, 96).bfloat16()
-    slots.add(y, x, Plan(torch.tensor(rows)), 1.0)
-    want = expected(torch.zeros(6, 96), x, rows, weights, 1.0)
-    torch.testing.assert_close(y.double(), want, atol=0.06, rtol=0.03)
-
-
-def test_an_adapter_lies_in_one_stretch_in_the_order_in_which_a_step_reads_it() -> None:
-    torch.manual_seed(0)
-    layers: list[Any] = [Layer(64, [48, 48]) for _ in range(3)]
-    for layer in layers:
-        take_over(layer, slots_for(layer, native=True))
-    weights = made([16, 0, 24], 64, [48, 48])
-    loras = {str(number): read(pairs) for number, pairs in enumerate(weights) if any(pairs)}
-    prepare(Adapters(*layers), SimpleNamespace(modules_to_save={}, loras=loras))
-    pieces = [[piece for piece in one.lora_a.weights if piece] for one in loras.values()]
-    read_in_turn = [part for layer in pieces for part in (*(p.a for p in layer), *(p.b for p in layer))]
-    assert len(read_in_turn) == 8
-    for before, after in pairwise(read_in_turn):
-        assert before.data_ptr() + before.nbytes == after.data_ptr()
 
 
 def test_what_is_infinite_of_one_adapter_stays_in_its_own_rows() -> None:

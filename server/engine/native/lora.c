@@ -5,7 +5,7 @@
 // so that vdpbf16ps takes 16 ranks, or 16 outputs, of two consecutive inputs at once. Products are summed in
 // float32; the low-rank row between the two is rounded to bf16, as PEFT does over a bf16 base.
 
-#include <stdint.h>
+#include "share.h"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(CHORUS_NO_KERNEL)
 #include <immintrin.h>
@@ -124,23 +124,6 @@ FAST static void expand_rows(uint16_t *y, int64_t y_stride, const int32_t *rows,
     }
 }
 
-// Work is cut into items, in the order in which their weights lie in memory, and a thread takes a stretch of
-// them of its part of the weight: its processor reads ahead, which items dealt out in turn keep it from. By
-// weight, so that a long prompt beside short turns is shared too.
-typedef struct {
-    int64_t at, from, to;
-} Share;
-
-static inline Share share(int64_t total, int thread, int threads) {
-    return (Share){0, total * thread / threads, total * (thread + 1) / threads};
-}
-
-static inline int mine(Share *share, int64_t weight) {
-    const int64_t at = share->at;
-    share->at += weight;
-    return at >= share->from && at < share->to;
-}
-
 static inline int64_t rows_of(const Plan *plan, int64_t g) { return plan->starts[g + 1] - plan->starts[g]; }
 
 static inline const Weights *weights_of(const Plan *plan, const Layer *layer, int64_t g, int64_t s) {
@@ -151,6 +134,7 @@ static inline int64_t outputs_of(const Layer *layer, int64_t s) {
     return (layer->offsets[s + 1] - layer->offsets[s]) / LANES;
 }
 
+// A unit is a block of ranks for up to ROWS rows.
 FAST static void shrink_all(const Plan *plan, const Layer *layer, const uint16_t *x, int64_t x_stride,
                             uint16_t *low, int64_t low_stride, float scale, int thread, int threads) {
     int64_t total = 0;
@@ -165,20 +149,22 @@ FAST static void shrink_all(const Plan *plan, const Layer *layer, const uint16_t
             int64_t column = 0;
             for (int64_t s = 0; s < layer->slices; s++) {
                 const Weights *w = weights_of(plan, layer, g, s);
-                for (int64_t r = 0; r < w->blocks; r++, column += LANES) {
-                    if (!mine(&part, count + READ)) continue;
+                const Units units = mine(&part, w->blocks, count + READ);
+                for (int64_t r = units.first; r < units.last; r++) {
                     const uint16_t *from[ROWS];
                     uint16_t *to[ROWS];
                     for (int64_t i = 0; i < count; i++) {
                         from[i] = x + plan->rows[first + i] * x_stride;
-                        to[i] = low + (first + i) * low_stride + column;
+                        to[i] = low + (first + i) * low_stride + column + r * LANES;
                     }
                     shrink_rows(from, w->a + r * layer->inputs * LANES, layer->inputs, to, scale, (int)count);
                 }
+                column += w->blocks * LANES;
             }
         }
 }
 
+// A unit is a block of outputs for all rows of a group; CHUNK of them stay near while rows go by.
 FAST static void expand_all(const Plan *plan, const Layer *layer, uint16_t *y, int64_t y_stride,
                             const uint16_t *low, int64_t low_stride, int thread, int threads) {
     int64_t total = 0;
@@ -191,10 +177,10 @@ FAST static void expand_all(const Plan *plan, const Layer *layer, uint16_t *y, i
         int64_t column = 0;
         for (int64_t s = 0; s < layer->slices; s++) {
             const Weights *w = weights_of(plan, layer, g, s);
-            const int64_t outputs = w->blocks ? outputs_of(layer, s) : 0;
-            for (int64_t o = 0; o < outputs; o += CHUNK) {
-                const int64_t count = outputs - o < CHUNK ? outputs - o : CHUNK;
-                if (!mine(&part, count * w->blocks * (rows + READ))) continue;
+            if (!w->blocks) continue;
+            const Units units = mine(&part, outputs_of(layer, s), w->blocks * (rows + READ));
+            for (int64_t o = units.first; o < units.last; o += CHUNK) {
+                const int64_t left = units.last - o, count = left < CHUNK ? left : CHUNK;
                 expand_rows(y + layer->offsets[s] + o * LANES, y_stride, plan->rows + plan->starts[g], rows,
                             low + plan->starts[g] * low_stride + column, low_stride,
                             w->b + o * w->blocks * PAIRS * 2 * LANES, w->blocks, count);
