@@ -3,6 +3,7 @@
 // Each thread takes one stretch of all units, as long as its part of their weight: so the processor reads ahead,
 // which it does not where units are dealt out in turn, and a long prompt beside short turns is shared too.
 
+#pragma once
 #include <stdint.h>
 
 typedef struct {
