@@ -24,6 +24,7 @@ ROWS = (
     ("load", "longest pauses (p99) between tokens", "{itl_p99_ratio:.2f}"),
     ("load", "longest pauses (p99) between tokens", "own server: {stock_itl_p99_ratio:.2f}"),
     ("load", "the same while adapters are imported", "{import_itl_p99_ratio:.1f}"),
+    ("load", "the same while adapters are imported", "without a load: {warm_itl_p99_ratio:.1f} times"),
     ("load", "first token of a brand that must be loaded", "{cold_first_token_ratio:.2f}"),
     ("load", "first token of a brand that must be loaded", "server: {stock_cold_first_token_ratio:.2f}"),
     ("many", "1,000 brands by Zipf 1.1 on 16 slots", "{throughput_ratio:.2f}, {errors:.0f} errors"),
