@@ -97,7 +97,7 @@ class Settings(BaseSettings):
         description="Adapters' products on CPU: our kernel where it runs, torch's, or vLLM's (faulty).",
     )
     engine_hang_seconds: float = Field(
-        30.0, gt=0, description="An engine that answers nobody for this long is started again."
+        30.0, gt=0, description="An engine that has work and does nothing for this long is started again."
     )
     engine_forkserver: bool = Field(
         True, description="Engine processes are forked from one that has imported vLLM; else they import it."

@@ -55,7 +55,7 @@ def create_app(settings: Settings, engine: Engine, database: Database, base: Bas
     catalog = Catalog(names, settings.home, engine, metrics, settings.kept)
     prover = Prover(Echo(engine), catalog, database, metrics)
     blobs, salts = Blobs(settings.home), Salts()
-    keeper = Keeper(engine, catalog, prover, database, metrics, settings.engine_hang_seconds)
+    keeper = Keeper(engine, catalog, prover, database, metrics)
     grading = CapacityLimiter(GRADING_THREADS)
     carrier = Carrier(settings, database, blobs, engine, catalog, metrics, salts, grading)
     house = House(

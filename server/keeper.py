@@ -1,8 +1,8 @@
 """Keeps the engine up: starts it beside the app, proves that it chats, starts it again after its end.
 
 `ready` is what /readyz shows. Death is told by EngineUnavailable, to a request (`suspect`) or to the canary
-that is sent when nothing came out of the engine for a while. A canary that waits while nothing else comes out
-either has found a hang: a process that is stopped or stuck has a pulse all the same.
+that is sent when nothing came out of the engine for a while; a hang by EngineHung. A canary may wait for as
+long as it takes: slow is not dead.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from adapters import resolve
 from records.database import Database
 from server.catalog import Catalog
-from server.engine.base import Engine, EngineMisconfigured, EngineUnavailable, Kind, RequestRefused, Version
+from server.engine.base import Engine, EngineHung, EngineMisconfigured, Kind, RequestRefused, Version
 from server.metrics import Metrics
 from server.prover import Prover
 
@@ -35,10 +35,6 @@ T = TypeVar("T")
 log = logging.getLogger("chorus.server")
 
 
-class Hung(EngineUnavailable):
-    """The engine runs and answers nobody."""
-
-
 class Keeper:
     def __init__(
         self,
@@ -47,11 +43,9 @@ class Keeper:
         prover: Prover,
         database: Database,
         metrics: Metrics,
-        hang_seconds: float,
     ) -> None:
         self._engine, self._catalog, self._prover = engine, catalog, prover
         self._database, self._metrics = database, metrics
-        self._hang_seconds = hang_seconds
         self._suspected = asyncio.Event()
         self.ready = False
         self.reason = "The engine is starting."
@@ -72,7 +66,7 @@ class Keeper:
                     return
                 except Exception as error:
                     log.exception("The engine is down; next start in %.0f s", pause)
-                    self._metrics.engine_failures["hung" if isinstance(error, Hung) else "died"].inc()
+                    self._metrics.engine_failures["hung" if isinstance(error, EngineHung) else "died"].inc()
                     self._down(f"The engine is down and will be started again: {error}")
                 await self._engine.stop()
                 await asyncio.sleep(pause)
@@ -114,20 +108,7 @@ class Keeper:
                 await asyncio.wait_for(self._suspected.wait(), CANARY_SECONDS)
             if self._suspected.is_set() or self._metrics.idle_seconds() > CANARY_SECONDS:
                 with suppress(RequestRefused):  # it answered: that is life
-                    await self._prove_alive()
-
-    async def _prove_alive(self) -> None:
-        """Raises EngineUnavailable; Hung when neither the canary nor any stream moved for `hang_seconds`."""
-        canary = asyncio.ensure_future(self._chat_once())
-        try:
-            while not canary.done():
-                before = self._metrics.last_item
-                await asyncio.wait({canary}, timeout=self._hang_seconds)
-                if not canary.done() and self._metrics.last_item == before:
-                    raise Hung(f"nothing came out of it for {self._hang_seconds:.0f} s.")
-            await canary
-        finally:
-            canary.cancel()
+                    await self._chat_once()
 
     async def _chat_once(self) -> None:
         """Raises EngineUnavailable."""

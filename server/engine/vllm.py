@@ -11,11 +11,12 @@ import asyncio
 import gc
 import itertools
 import json
+import logging
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,25 @@ from adapters.modules import SERVED_LINEARS
 from adapters.planned import kv_cache_gib
 from records.settings import Settings
 from server.engine import flags as engine_flags
-from server.engine import forkserver, launch
+from server.engine import forkserver, launch, steps
 from server.engine import vllm_wire as wire
-from server.engine.base import AdapterRefused, EngineMisconfigured, EngineUnavailable, Kind, Version
+from server.engine.base import (
+    AdapterRefused,
+    EngineHung,
+    EngineMisconfigured,
+    EngineUnavailable,
+    Kind,
+    Version,
+)
 from server.engine.loading import Loaders
 from server.engine.plugin import CPU_LORA
 from server.engine.processes import end, engine_processes
+from server.engine.steps import Steps
+from server.engine.watchdog import Watchdog
 
 STOP_SECONDS = 3
+
+log = logging.getLogger("chorus.server")
 COMPACT_JSON = {"backend": "xgrammar", "disable_any_whitespace": True}
 
 
@@ -54,27 +66,37 @@ class VllmEngine:
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="engine-start")
         self._launching: asyncio.Future[tuple[Any, Any]] | None = None
         self._processes: set[int] = set()
+        self._watching: asyncio.Task[None] | None = None
+        self.steps = Steps()
+        self._problem: str | None = None  # how it shows that the engine hangs
 
     async def start(self) -> None:
         """Takes 10 to 60 s. Raises EngineUnavailable with vLLM's reason when it cannot start,
         EngineMisconfigured when it never will."""
         launch.set_defaults(self._kv_cache_gib)
         os.environ[CPU_LORA] = self._settings.cpu_lora  # the plugin reads it in the engine's processes
+        self.steps, path = steps.create()
+        os.environ[steps.PATH] = str(path)
         loop = asyncio.get_running_loop()
         self._launching = loop.run_in_executor(self._starter, launch.launch, self._settings, self._flags)
         try:
             # Shielded: a thread cannot be cancelled, so `stop` has to know whether it still runs.
             self._client, arguments = await asyncio.shield(self._launching)
             self._loaders = await Loaders.open(self._client)
+            await self._client.collective_rpc("report_steps", args=(str(path),))
+            if not self.steps.scheduler_pid or not self.steps.worker_pid:
+                raise RuntimeError("its steps cannot be seen, so that this vLLM is none that Chorus knows")
             self._handlers = await _handlers(self._client, arguments)
             # As vLLM's own server does: else streams wait while a collection walks all that vLLM imported.
             gc.freeze()
+            self._watching = asyncio.create_task(self._watch(self.steps))
         except engine_flags.FlagRefused as error:
             raise EngineMisconfigured(str(error)) from error
         except Exception as error:
             raise EngineUnavailable(f"The engine did not start: {error}") from error
         finally:
             self._processes = engine_processes()
+            path.unlink()
 
     async def stop(self) -> None:
         patience = time.monotonic() + STOP_SECONDS
@@ -84,6 +106,10 @@ class VllmEngine:
             if time.monotonic() > patience:
                 await asyncio.to_thread(forkserver.end)  # it may hang before it has forked anything
             await asyncio.wait([self._launching], timeout=0.2)
+        watching, self._watching, self._problem = self._watching, None, None
+        if watching is not None:
+            watching.cancel()
+            await asyncio.wait({watching})
         client, self._client, self._handlers = self._client, None, None
         loaders, self._loaders = self._loaders, None
         if loaders is not None:
@@ -91,14 +117,29 @@ class VllmEngine:
         if client is not None:
             if client.output_handler is not None:
                 client.output_handler.cancel()  # else it reports the end of the engine as a failure
-            from vllm.v1.engine.exceptions import EngineDeadError
-
-            # Open streams wait for a process that will never answer: each ends with an error event.
-            client.output_processor.propagate_error(EngineDeadError())
+            self._break_off(client)
             await asyncio.to_thread(client.shutdown, timeout=STOP_SECONDS)
         await asyncio.to_thread(end, self._processes)
         await asyncio.to_thread(forkserver.end_if_stuck)
         self._requests.clear()
+
+    async def _watch(self, shared: Steps) -> None:
+        client, seconds = self._client, self._settings.engine_hang_seconds
+        try:
+            self._problem = await Watchdog(
+                shared, client.output_processor.has_unfinished_requests, seconds
+            ).hang()
+        except Exception:
+            log.exception("From here on nobody sees whether the engine hangs")
+            return
+        self._break_off(client)
+
+    @staticmethod
+    def _break_off(client: Any) -> None:
+        """Open streams wait for a process that will never answer: each ends with an error event."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        client.output_processor.propagate_error(EngineDeadError())
 
     async def load(self, version: Version, path: Path) -> None:
         if version.name in self._requests:
@@ -151,7 +192,7 @@ class VllmEngine:
         served = self._handlers.openai_serving_models.base_model_paths[0].name
         sent = {**body, "model": version.name if version else served}
         request = wire.request(kind, sent)
-        with wire.refusals(sent):
+        with self._refusals(sent):
             handler = (
                 self._handlers.openai_serving_chat.create_chat_completion
                 if kind is Kind.CHAT
@@ -173,9 +214,21 @@ class VllmEngine:
                 begun = True
                 yield wire.frame(frame)
 
+    @contextmanager
+    def _refusals(self, sent: dict[str, Any]) -> Iterator[None]:
+        """vLLM's errors as ours. An engine that hangs has died to vLLM, as `_break_off` told it so."""
+        try:
+            with wire.refusals(sent):
+                yield
+        except EngineUnavailable:
+            self._alive()
+            raise
+
     def _alive(self) -> Any:
         if self._client is None or self._handlers is None:
             raise EngineUnavailable("The engine is starting.")
+        if self._problem is not None:
+            raise EngineHung(f"The engine hangs: {self._problem}.")
         if self._client.errored:
             raise EngineUnavailable("The engine has died.")
         if self._loaders.ended:  # the keeper asks, and starts it again

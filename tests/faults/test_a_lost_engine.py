@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import httpx
 import openai
@@ -28,6 +32,41 @@ def engine_pids(server: LiveServer) -> list[int]:
     worker = server.worker_pid()
     below = psutil.Process(server.process.pid).children(recursive=True)
     return [child.pid for child in below if child.pid != worker]
+
+
+def failures(server: LiveServer) -> dict[str, float]:
+    """How often an engine has ended so far, by kind."""
+    found = re.findall(r'^chorus_engine_failures_total{kind="(.*)"} (.*)$', server.metrics(), re.MULTILINE)
+    return {kind: float(count) for kind, count in found}
+
+
+@contextmanager
+def throttled(server: LiveServer) -> Iterator[None]:
+    """The engine's processes run for a tenth of each second."""
+    ended = threading.Event()
+    engine = [
+        child
+        for child in psutil.Process(server.process.pid if server.process else 0).children(recursive=True)
+        if any(name in " ".join(child.cmdline()) for name in ("EngineCore", "Worker"))
+    ]
+    assert len(engine) == 2, engine
+
+    def throttle() -> None:
+        while not ended.is_set():
+            for process in engine:
+                process.suspend()
+            time.sleep(0.9)
+            for process in engine:
+                process.resume()
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=throttle)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def open_stream(server: LiveServer, model: str = "tiny") -> Iterator[object]:
@@ -99,11 +138,28 @@ def test_engine_kill_9_before_the_first_token(live_server: LiveServer, version: 
 
 
 def test_engine_stopped_for_60_seconds(live_server: LiveServer, version: str) -> None:
+    before = failures(live_server)
     stream = open_stream(live_server, version)
     for pid in engine_pids(live_server):
         os.kill(pid, signal.SIGSTOP)
     after_the_fault(live_server, stream, version)
-    assert 'chorus_engine_failures_total{kind="hung"} 1.0' in live_server.metrics()
+    assert failures(live_server) == {**before, "hung": before["hung"] + 1}
+
+
+def test_engine_throttled_to_a_tenth_under_forty_long_prompts(live_server: LiveServer, version: str) -> None:
+    """Slow is not dead: all are answered, by the engine that was there."""
+    before, text = failures(live_server), "My parcel with the red scarf came late, and torn. " * 80
+    client = live_server.client().with_options(max_retries=0, timeout=1800)
+
+    def ask(number: int) -> int:
+        model = version if number % 2 else "tiny"
+        answer = client.completions.create(model=model, prompt=f"{number} {text}", max_tokens=8)
+        assert answer.usage is not None
+        return answer.usage.prompt_tokens
+
+    with throttled(live_server), ThreadPoolExecutor(40) as pool:
+        assert min(pool.map(ask, range(40))) > 700
+    assert failures(live_server) == before
 
 
 def test_folder_of_a_resident_version_deleted(live_server: LiveServer, version: str) -> None:

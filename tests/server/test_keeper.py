@@ -74,7 +74,7 @@ def test_a_stream_that_breaks_off_is_enough_to_look_at_the_engine(
 def test_a_hung_engine_is_started_again_and_its_streams_end_with_an_error(
     serve: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = serve(FakeEngine(word_seconds=0.01), engine_hang_seconds=0.3)
+    server = serve(FakeEngine(word_seconds=0.01, hang_seconds=0.3))
     words = " ".join(["word"] * 200)
     stream = server.client().chat.completions.create(
         model="tiny", messages=[{"role": "user", "content": words}], stream=True
@@ -88,12 +88,13 @@ def test_a_hung_engine_is_started_again_and_its_streams_end_with_an_error(
 
 
 def test_a_slow_stream_is_no_hang(serve: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = serve(FakeEngine(word_seconds=0.05), engine_hang_seconds=0.3)
-    words = " ".join(["word"] * 30)
+    server = serve(FakeEngine(word_seconds=0.5, hang_seconds=0.3))
+    monkeypatch.setattr(keeper, "CANARY_SECONDS", 0.05)
+    words = " ".join(["word"] * 6)
     said = server.client().chat.completions.create(
         model="tiny", messages=[{"role": "user", "content": words}], stream=True
     )
-    assert sum(bool(chunk.choices) for chunk in said) > 30
+    assert sum(bool(chunk.choices) for chunk in said) > 6
     assert server.engine.starts == 1
 
 
