@@ -23,6 +23,8 @@ ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
+    # Not 30: a slow engine must not be taken for a dead one even so, and tests of dead ones wait for less.
+    "CHORUS_ENGINE_HANG_SECONDS": "5",
 }
 START_SECONDS = 300  # a limit against hanging for ever, not a target
 

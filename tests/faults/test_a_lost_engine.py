@@ -40,16 +40,19 @@ def failures(server: LiveServer) -> dict[str, float]:
     return {kind: float(count) for kind, count in found}
 
 
+def engine_process(server: LiveServer, name: str) -> psutil.Process:
+    """EngineCore, which schedules, or Worker, which computes."""
+    assert server.process is not None
+    below = psutil.Process(server.process.pid).children(recursive=True)
+    (found,) = (child for child in below if f"VLLM::{name}" in " ".join(child.cmdline()))
+    return found
+
+
 @contextmanager
 def throttled(server: LiveServer) -> Iterator[None]:
     """The engine's processes run for a tenth of each second."""
     ended = threading.Event()
-    engine = [
-        child
-        for child in psutil.Process(server.process.pid if server.process else 0).children(recursive=True)
-        if any(name in " ".join(child.cmdline()) for name in ("EngineCore", "Worker"))
-    ]
-    assert len(engine) == 2, engine
+    engine = [engine_process(server, name) for name in ("EngineCore", "Worker")]
 
     def throttle() -> None:
         while not ended.is_set():
@@ -122,9 +125,7 @@ def test_engine_kill_9_in_mid_stream(live_server: LiveServer, version: str) -> N
 
 def test_engine_kill_9_before_the_first_token(live_server: LiveServer, version: str) -> None:
     """Of its scheduler alone: a stream that meets it is a 503, and the forkserver stays for the next."""
-    assert live_server.process is not None
-    below = psutil.Process(live_server.process.pid).children(recursive=True)
-    (scheduler,) = (child for child in below if "EngineCore" in " ".join(child.cmdline()))
+    scheduler = engine_process(live_server, "EngineCore")
     forkserver = scheduler.ppid()
     scheduler.kill()
     client = live_server.client().with_options(max_retries=0)
@@ -143,6 +144,17 @@ def test_engine_stopped_for_60_seconds(live_server: LiveServer, version: str) ->
     for pid in engine_pids(live_server):
         os.kill(pid, signal.SIGSTOP)
     after_the_fault(live_server, stream, version)
+    assert failures(live_server) == {**before, "hung": before["hung"] + 1}
+
+
+@pytest.mark.parametrize("name", ["EngineCore", "Worker"])
+def test_one_process_of_an_idle_engine_stopped(live_server: LiveServer, version: str, name: str) -> None:
+    """Found by the canary, that is sent after ten seconds in which nobody asked."""
+    before = failures(live_server)
+    engine_process(live_server, name).suspend()
+    wait_not_ready(live_server)
+    live_server.wait_ready()
+    assert chats(live_server, version) == version
     assert failures(live_server) == {**before, "hung": before["hung"] + 1}
 
 
