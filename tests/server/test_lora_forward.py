@@ -53,6 +53,7 @@ def layer_of(
     torch.manual_seed(0)
     plain = module(
         base, weight=torch.randn(OUTPUTS, INPUTS).bfloat16(), bias=torch.randn(OUTPUTS).bfloat16(),
+        params_dtype=torch.bfloat16,
         quant_method=SimpleNamespace(apply=lambda base, x, bias: nn.functional.linear(x, base.weight, bias)),
         gather_output=False, input_is_parallel=True, reduce_results=True, tp_size=1, tp_rank=0, **base_has,
     )  # fmt: skip
