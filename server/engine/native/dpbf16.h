@@ -8,19 +8,25 @@
 #define TILE 8
 #include "names.h"
 
+#define STEPS 1
 typedef __m512 OF(vector);
-typedef __m512bh OF(weight), OF(pair);
+typedef __m512bh OF(pairs), OF(factor);
 
-INLINE OF(weight) OF(read_weight)(const bf16 *from) { return (__m512bh)_mm512_loadu_si512(from); }
+INLINE OF(pairs) OF(read_weights)(const bf16 *from) { return (__m512bh)_mm512_loadu_si512(from); }
 
-INLINE OF(pair) OF(pair_of_bf16)(const bf16 *from) {
+INLINE OF(factor) OF(factor_of)(OF(pairs) pairs, const int step) {
+    (void)step;
+    return pairs;
+}
+
+INLINE OF(factor) OF(broadcast_bf16)(const bf16 *pair, const int step) {
     int32_t both;
-    __builtin_memcpy(&both, from, sizeof both);
+    __builtin_memcpy(&both, pair + step, sizeof both);
     return (__m512bh)_mm512_set1_epi32(both);
 }
 
-INLINE OF(vector) OF(dot)(OF(vector) sum, OF(weight) weight, OF(pair) pair) {
-    return _mm512_dpbf16_ps(sum, weight, pair);
+INLINE OF(vector) OF(multiply_add)(OF(vector) sum, OF(factor) weight, OF(factor) number) {
+    return _mm512_dpbf16_ps(sum, weight, number);
 }
 
 INLINE OF(vector) OF(load_bf16)(const bf16 *from) {
@@ -36,6 +42,7 @@ INLINE void OF(store_bf16)(bf16 *to, OF(vector) numbers) {
 #include "products.h"
 #undef NUMBER
 
+#undef STEPS
 #undef ISA
 #undef TARGET
 #undef WIDTH

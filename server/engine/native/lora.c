@@ -18,6 +18,8 @@ typedef uint16_t bf16;
 enum { LANES = 16, PAIRS = LANES / 2, ROWS = 8, CHUNK = 32 };
 // A weight out of memory takes about as long as multiplying it with so many rows.
 enum { READ = 8 };
+// Bytes ahead at which weights are asked for: processors read ahead by themselves, but not past a page's end.
+enum { AHEAD = 4096 };
 
 // Rows grouped by slot. `rows[starts[g] .. starts[g + 1]]` are those that slot `slots[g]` answers.
 typedef struct {

@@ -1,9 +1,28 @@
 // Both products (`Products` in lora.c) of one kernel on one kind of number, out of the few operations that
-// differ between kernels: read_weight, pair_of_, dot, load_, store_. Included once per kernel and NUMBER.
+// differ between kernels. Included once per kernel and NUMBER.
 //
 // The 16 lanes of a block are VECTORS vectors. Counts of rows are constants, so that sums stay in registers.
 
 #define VECTORS (LANES / WIDTH)
+
+// sums[row][way][vector] += the products of one pair of inputs: 16 lanes of `weights`, and each row's at x[row] + k.
+INLINE void ON(add_pair)(OF(vector) *sums, const bf16 *weights, const NUMBER *const *x, int64_t k, const int count,
+                         const int way, const int ways) {
+    OF(pairs) pairs[VECTORS];
+    __builtin_prefetch((const char *)weights + AHEAD);
+    for (int v = 0; v < VECTORS; v++) pairs[v] = OF(read_weights)(weights + v * 2 * WIDTH);
+    for (int step = 0; step < STEPS; step++) {
+        OF(factor) factors[VECTORS];
+        for (int v = 0; v < VECTORS; v++) factors[v] = OF(factor_of)(pairs[v], step);
+        for (int row = 0; row < count; row++) {
+            const OF(factor) number = ON(broadcast)(x[row] + k, step);
+            for (int v = 0; v < VECTORS; v++) {
+                OF(vector) *sum = &sums[(row * ways + way) * VECTORS + v];
+                *sum = OF(multiply_add)(*sum, factors[v], number);
+            }
+        }
+    }
+}
 
 // A single row has too few sums to keep the units busy, so inputs are shared out over `ways` of them.
 INLINE void ON(shrink_tile)(const void *const *x, const bf16 *a, int64_t inputs, void *const *low, float scale,
@@ -13,21 +32,9 @@ INLINE void ON(shrink_tile)(const void *const *x, const bf16 *a, int64_t inputs,
     int64_t k = 0;
     for (; k + 2 * ways <= inputs; k += 2 * ways)
         for (int way = 0; way < ways; way++)
-            for (int v = 0; v < VECTORS; v++) {
-                const OF(weight) weight = OF(read_weight)(a + (k + 2 * way) * LANES + v * 2 * WIDTH);
-                for (int row = 0; row < count; row++) {
-                    OF(vector) *sum = &sums[(row * ways + way) * VECTORS + v];
-                    *sum = OF(dot)(*sum, weight, ON(pair_of)((const NUMBER *)x[row] + k + 2 * way));
-                }
-            }
+            ON(add_pair)(sums, a + (k + 2 * way) * LANES, (const NUMBER *const *)x, k + 2 * way, count, way, ways);
     for (; k < inputs; k += 2)
-        for (int v = 0; v < VECTORS; v++) {
-            const OF(weight) weight = OF(read_weight)(a + k * LANES + v * 2 * WIDTH);
-            for (int row = 0; row < count; row++) {
-                OF(vector) *sum = &sums[row * ways * VECTORS + v];
-                *sum = OF(dot)(*sum, weight, ON(pair_of)((const NUMBER *)x[row] + k));
-            }
-        }
+        ON(add_pair)(sums, a + k * LANES, (const NUMBER *const *)x, k, count, 0, ways);
     for (int row = 0; row < count; row++)
         for (int v = 0; v < VECTORS; v++) {
             OF(vector) sum = sums[row * ways * VECTORS + v];
@@ -55,13 +62,7 @@ INLINE void ON(expand_tile)(NUMBER *restrict const *y, const NUMBER *restrict co
             for (int v = 0; v < VECTORS; v++)
                 sums[row * VECTORS + v] = ON(load)(y[row] + out * LANES + v * WIDTH);
         for (int64_t p = 0; p < blocks * PAIRS; p++)
-            for (int v = 0; v < VECTORS; v++) {
-                const OF(weight) weight = OF(read_weight)(b + (p * LANES + v * WIDTH) * 2);
-                for (int row = 0; row < count; row++) {
-                    OF(vector) *sum = &sums[row * VECTORS + v];
-                    *sum = OF(dot)(*sum, weight, ON(pair_of)(low[row] + 2 * p));
-                }
-            }
+            ON(add_pair)(sums, b + p * 2 * LANES, (const NUMBER *const *)low, 2 * p, count, 0, 1);
         for (int row = 0; row < count; row++)
             for (int v = 0; v < VECTORS; v++)
                 ON(store)(y[row] + out * LANES + v * WIDTH, sums[row * VECTORS + v]);

@@ -9,40 +9,38 @@ typedef float OF(vector) __attribute__((vector_size(4 * WIDTH)));
 typedef uint32_t OF(bits) __attribute__((vector_size(4 * WIDTH)));
 typedef bf16 OF(halves) __attribute__((vector_size(2 * WIDTH)));
 
-// Both numbers of WIDTH pairs.
-typedef struct {
-    OF(vector) first, second;
-} OF(weight), OF(pair);
+// Of a pair, multiplied one after the other: so that few factors are held at once, beside the sums.
+#define STEPS 2
+typedef OF(bits) OF(pairs);
+typedef OF(vector) OF(factor);
 
-INLINE OF(weight) OF(split)(OF(bits) two) {
-    OF(vector) low = (OF(vector))(two << 16), high = (OF(vector))(two & 0xffff0000u);
+// The first or the second numbers of pairs in bf16, which lie in memory in this order.
+INLINE OF(factor) OF(factor_of)(OF(bits) pairs, const int step) {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    return (OF(weight)){high, low};
+    const int upper = step == 0;
 #else
-    return (OF(weight)){low, high};
+    const int upper = step == 1;
 #endif
+    return (OF(factor))(upper ? pairs & 0xffff0000u : pairs << 16);
 }
 
-INLINE OF(weight) OF(read_weight)(const bf16 *from) {
-    OF(bits) two;
-    __builtin_memcpy(&two, from, sizeof two);
-    return OF(split)(two);
+INLINE OF(pairs) OF(read_weights)(const bf16 *from) {
+    OF(pairs) pairs;
+    __builtin_memcpy(&pairs, from, sizeof pairs);
+    return pairs;
 }
 
-INLINE OF(pair) OF(pair_of_bf16)(const bf16 *from) {
+INLINE OF(factor) OF(broadcast_bf16)(const bf16 *pair, const int step) {
     uint32_t both;
-    __builtin_memcpy(&both, from, sizeof both);
-    return OF(split)(both - (OF(bits)){0});
+    __builtin_memcpy(&both, pair, sizeof both);
+    return OF(factor_of)(both - (OF(bits)){0}, step);
 }
 
 // Minus zero, which the compiler drops: plus zero it must add, as it changes a negative zero.
-INLINE OF(pair) OF(pair_of_float)(const float *from) {
-    return (OF(pair)){from[0] - (OF(vector)){0}, from[1] - (OF(vector)){0}};
-}
+INLINE OF(factor) OF(broadcast_float)(const float *pair, const int step) { return pair[step] - (OF(vector)){0}; }
 
-INLINE OF(vector) OF(dot)(OF(vector) sum, OF(weight) weight, OF(pair) pair) {
-    sum += weight.first * pair.first;
-    return sum + weight.second * pair.second;
+INLINE OF(vector) OF(multiply_add)(OF(vector) sum, OF(factor) weight, OF(factor) number) {
+    return sum + weight * number;
 }
 
 INLINE OF(vector) OF(load_bf16)(const bf16 *from) {
@@ -76,6 +74,7 @@ INLINE void OF(store_float)(float *to, OF(vector) numbers) { __builtin_memcpy(to
 #include "products.h"
 #undef NUMBER
 
+#undef STEPS
 #undef ISA
 #undef TARGET
 #undef WIDTH
