@@ -103,10 +103,8 @@ def test_the_short_way_gives_what_vllms_forward_gives(
 def test_what_several_devices_share_goes_vllms_way() -> None:
     kind, base, slices = KINDS[0]
     wrapper = wrapper_for([0], [0], SLOTS)
-    alone, shared = (
-        layer_of(kind, base, slices, wrapper, skip_bias_add=False, return_bias=True),
-        module(kind, base_layer=nn.Identity(), tp_size=2),
-    )
+    alone = layer_of(kind, base, slices, wrapper, skip_bias_add=False, return_bias=True)
+    shared = module(kind, base_layer=alone.base_layer, tp_size=2)
     shared.lora_a_stacked, shared.lora_b_stacked = alone.lora_a_stacked, alone.lora_b_stacked
     wrapper.adopt(shared)
     assert "forward" in vars(alone)
