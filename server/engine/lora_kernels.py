@@ -22,11 +22,13 @@ class KernelRefused(ValueError):
 
 @cache
 def library() -> Any:
-    """The compiled kernels; None where they were not built (no C compiler at the install)."""
+    """The compiled kernels; None where they were not built (no C compiler at the install), or long ago."""
     found = next(iter(sorted(Path(__file__).parent.glob("_lora*.so"))), None)
     if found is None:
         return None
     loaded = ctypes.CDLL(str(found))
+    if not hasattr(loaded, "chorus_lora_name"):
+        return None
     pointer, number, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
     loaded.chorus_lora_add.argtypes = [
         flag, flag, pointer, pointer,
