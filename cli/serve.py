@@ -18,6 +18,7 @@ from cli import options, plan
 from records.settings import Settings
 from server.app import create_app
 from server.engine.flags import FlagRefused, limits
+from server.engine.lora_kernels import KernelRefused
 from server.engine.vllm import VllmEngine
 from server.keeper import Keeper
 
@@ -110,7 +111,7 @@ def run(settings: Settings, *, worker: bool, flags: Sequence[str]) -> int:
         given, flags = limits(flags)
         settings, chosen = planned.settle(settings.model_copy(update=given), base, database)
         engine = VllmEngine(settings, base, flags)
-    except (FlagRefused, planned.BadVariable) as error:
+    except (FlagRefused, KernelRefused, planned.BadVariable) as error:
         raise options.stop(str(error)) from None
     options.errors.print(f"chorus: {plan.line(chosen)}")
     app = create_app(settings, engine, database, base)

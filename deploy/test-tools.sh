@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The tests drive real peers: Node (the openai npm package), promtool, curl and PostgreSQL. Install what is missing.
+# The tests drive real peers: Node (the openai npm package), promtool, curl and PostgreSQL; and they build the
+# LoRA kernel for aarch64 and run it there, emulated. Install what is missing.
 set -euo pipefail
 missing=()
 command -v node >/dev/null && command -v npm >/dev/null || missing+=(nodejs npm)
@@ -7,6 +8,8 @@ command -v promtool >/dev/null || missing+=(prometheus)
 command -v curl >/dev/null || missing+=(curl)
 # Debian keeps the programs of a server out of the PATH; tests/postgres.py starts one of its own.
 command -v initdb >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || missing+=(postgresql)
+command -v aarch64-linux-gnu-gcc >/dev/null || missing+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+command -v qemu-aarch64 >/dev/null || missing+=(qemu-user)
 [ ${#missing[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
     echo "Installing for the tests: ${missing[*]}"

@@ -92,9 +92,9 @@ class Settings(BaseSettings):
         ge=1,
         description="Adapters kept in CPU memory, at least as many as slots and two; default: planned.",
     )
-    cpu_lora: Literal["native", "torch", "stock"] = Field(
+    cpu_lora: Literal["native", "avx512_bf16", "avx512", "avx2", "generic", "torch", "stock"] = Field(
         "native",
-        description="Adapters' products on CPU: our kernel where it runs, torch's, or vLLM's (faulty).",
+        description="Adapters' products on CPU: our best kernel, one by name, torch's, or vLLM's (faulty).",
     )
     engine_hang_seconds: float = Field(
         30.0, gt=0, description="An engine that has work and does nothing for this long is started again."

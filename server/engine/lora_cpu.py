@@ -23,6 +23,7 @@ from vllm.lora.layers.row_parallel_linear import RowParallelLinearWithLoRA
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 from vllm.lora.worker_manager import WorkerLoRAManager
 
+from server.engine import lora_kernels
 from server.engine.lora_layers import Slots, lean, prepare, slots_for, take_over
 from server.engine.lora_plan import Plan, Rows
 from server.engine.plugin import CPU_LORA
@@ -73,14 +74,14 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is u
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._native = os.environ.get(CPU_LORA) != "torch"
+        self._kernel = lora_kernels.chosen(os.environ.get(CPU_LORA, lora_kernels.NATIVE))
         self._layers: dict[int, Slots] = {}
         BaseLayerWithLoRA.set_mapping = _set_mapping
         WorkerLoRAManager._load_adapter = _load_adapter
 
     def adopt(self, layer: Any) -> None:
         """Called when vLLM ties `layer` to this wrapper: its adapters lie in our slots from here on."""
-        slots = slots_for(layer, native=self._native)
+        slots = slots_for(layer, kernel=self._kernel)
         take_over(layer, slots)
         if layer.tp_size == 1 and type(layer).forward in FORWARDS:
             layer.forward = lean(layer.base_layer.forward, partial(self._add, slots))

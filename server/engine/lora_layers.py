@@ -52,13 +52,15 @@ class Packed(list[None]):
         self.weights = weights
 
 
-def slots_for(layer: Any, *, native: bool) -> Slots:
-    """Empty slots for a linear layer of vLLM's."""
+def slots_for(layer: Any, *, kernel: str | None) -> Slots:
+    """Empty slots for a linear layer of vLLM's; `kernel` is one that runs here, or none."""
     a, b = layer.lora_a_stacked, layer.lora_b_stacked
     (slots, _, rank, inputs), outputs = a[0].shape, [one.shape[2] for one in b]
-    if native and lora_native.fits(inputs, outputs, a[0].dtype):
-        return NativeSlots(slots, inputs, outputs)
-    return TorchSlots(slots, inputs, outputs, rank, a[0].dtype)
+    if kernel and lora_native.fits(inputs, outputs, a[0].dtype):
+        return NativeSlots(slots, inputs, outputs, kernel)
+    # Not in bf16 below a base in float32: that is how a base is served where products of bf16 are slow.
+    wide = layer.base_layer.params_dtype == torch.float32
+    return TorchSlots(slots, inputs, outputs, rank, torch.float32 if wide else a[0].dtype)
 
 
 def take_over(layer: Any, slots: Slots) -> None:

@@ -1,49 +1,36 @@
-"""LoRA products on CPUs that multiply in bf16: one call of native code (native/lora.c) per layer and step.
+"""LoRA products by one call of native code (native/lora.c) per layer and step.
 
-Weights lie packed as the kernel reads them, with the ranks that an adapter has. Torch's own operators need a
-product pair per adapter, or products over all slots with most of them masked away, and copies between them.
+Weights lie packed as the kernels read them, in bf16 and with the ranks that an adapter has; what they are
+multiplied with is bf16 or float32. Torch's own operators need a product pair per adapter, or products over
+all slots with most of them masked away, and copies between them.
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from server.engine.lora_kernels import chosen, kernels, library, numbers
 from server.engine.lora_memory import Stretch
 from server.engine.lora_plan import Plan
 
-LANES = 16  # ranks, or outputs, that the kernel takes at once
+__all__ = ["LANES", "NativeSlots", "chosen", "fits", "kernels", "library", "pack"]
 
-
-@cache
-def library() -> Any:
-    """The compiled kernel; None where it was not built (no C compiler at the install) or cannot run here."""
-    found = next(iter(sorted(Path(__file__).parent.glob("_lora*.so"))), None)
-    if found is None:
-        return None
-    loaded = ctypes.CDLL(str(found))
-    if not loaded.chorus_lora_usable():
-        return None
-    pointer, number = ctypes.c_void_p, ctypes.c_int64
-    loaded.chorus_lora_add.argtypes = [
-        pointer, pointer, pointer, number, pointer, number, pointer, number, ctypes.c_double, ctypes.c_int,
-    ]  # fmt: skip
-    loaded.chorus_lora_pack.argtypes = [pointer, pointer, *[number] * 5]
-    loaded.chorus_lora_add.restype = loaded.chorus_lora_pack.restype = None
-    return loaded
+LANES = 16  # ranks, or outputs, that a kernel takes at once
+TAKEN = (torch.bfloat16, torch.float32)  # of x and y
 
 
 def fits(inputs: int, outputs: Sequence[int], dtype: torch.dtype) -> bool:
-    """Whether the kernel can take a layer: `outputs` are those of its slices."""
+    """Whether the kernels can take a layer: `outputs` are those of its slices, `dtype` is its adapters'.
+
+    Adapters in float32 are left to torch, not rounded: who serves a base in float32 and wants the kernel says
+    so to vLLM, by `--lora-dtype bfloat16`, as our own server does.
+    """
     even = inputs % 2 == 0 and all(width % LANES == 0 for width in outputs)
-    return even and dtype == torch.bfloat16 and library() is not None
+    return even and dtype == torch.bfloat16
 
 
 def pack(to: torch.Tensor, weight: torch.Tensor) -> None:
@@ -69,9 +56,11 @@ class Piece:
 
 
 class NativeSlots:
-    """The weights of one layer's slots, by reference. `outputs` are the widths of its slices."""
+    """The weights of one layer's slots, by reference. `outputs` are the widths of its slices; `kernel` is one
+    that runs here."""
 
-    def __init__(self, slots: int, inputs: int, outputs: Sequence[int]) -> None:
+    def __init__(self, slots: int, inputs: int, outputs: Sequence[int], kernel: str) -> None:
+        self._kernel = numbers()[kernel]
         self._inputs, self._outputs = inputs, list(outputs)
         self._offsets = np.concatenate([[0], np.cumsum(outputs)]).astype(np.int64)
         self._table = np.zeros((slots, len(outputs), 3), np.int64)  # blocks, address of A, address of B
@@ -124,15 +113,16 @@ class NativeSlots:
 
     def add(self, y: torch.Tensor, x: torch.Tensor, plan: Plan, scale: float) -> None:
         """y[row] += scale * (x[row] @ A.T) @ B.T with the slices of its slot."""
-        if y.dtype != torch.bfloat16 or y.stride(1) != 1:  # a base in other numbers than its adapters
-            delta = torch.zeros_like(y, dtype=torch.bfloat16, memory_format=torch.contiguous_format)
+        if y.dtype not in TAKEN or y.stride(1) != 1:
+            delta = torch.zeros(y.shape, dtype=y.dtype if y.dtype in TAKEN else torch.float32)
             self.add(delta, x, plan, scale)
             y.add_(delta)
             return
-        x = x.to(torch.bfloat16)
+        x = x.to(y.dtype)
         x = x if x.stride(1) == 1 else x.contiguous()
-        low = plan.scratch(self._widest)
+        low = plan.scratch(self._widest, y.dtype)
         library().chorus_lora_add(
-            plan.address, self._layer_at, y.data_ptr(), y.stride(0), x.data_ptr(), x.stride(0),
+            self._kernel, y.dtype == torch.float32, plan.address, self._layer_at,
+            y.data_ptr(), y.stride(0), x.data_ptr(), x.stride(0),
             low.data_ptr(), self._widest, scale, torch.get_num_threads(),
         )  # fmt: skip

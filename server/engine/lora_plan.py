@@ -46,8 +46,8 @@ class Plan:
             run = last - first + 1 == len(mine)
             yield slot, slice(first, last + 1) if run else torch.from_numpy(mine.astype(np.int64))
 
-    def scratch(self, width: int) -> torch.Tensor:
-        """Room for `width` bf16 numbers per grouped row; its content is lost with the next call."""
-        if self._low.numel() < len(self.rows) * width:
-            self._low = torch.empty(len(self.rows) * width, dtype=torch.bfloat16)
+    def scratch(self, width: int, dtype: torch.dtype) -> torch.Tensor:
+        """Room for `width` numbers per grouped row; its content is lost with the next call."""
+        if self._low.dtype != dtype or self._low.numel() < len(self.rows) * width:
+            self._low = torch.empty(len(self.rows) * width, dtype=dtype)
         return self._low

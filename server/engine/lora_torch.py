@@ -18,12 +18,12 @@ MASKED_SLOTS = 64
 
 
 class TorchSlots:
-    """The weights of one layer's slots. `outputs` are the widths of its slices."""
+    """The weights of one layer's slots, in `dtype`. `outputs` are the widths of its slices."""
 
     def __init__(
         self, slots: int, inputs: int, outputs: Sequence[int], rank: int, dtype: torch.dtype
     ) -> None:
-        self._outputs, self._rank = list(outputs), rank
+        self._outputs, self._rank, self.dtype = list(outputs), rank, dtype
         # Zeros are not in memory before they are written: a slot costs nothing until it is used.
         self._a = torch.zeros(slots, len(outputs), rank, inputs, dtype=dtype)
         self._b = [torch.zeros(slots, rank, width, dtype=dtype) for width in outputs]
@@ -58,7 +58,7 @@ class TorchSlots:
             self._add_masked(y, x, plan, scale)
             return
         for slot, rows in plan.groups():
-            low = (x[rows].to(self._a.dtype) @ self._a[slot].flatten(0, 1).t()) * scale
+            low = (x[rows].to(self.dtype) @ self._a[slot].flatten(0, 1).t()) * scale
             parts = low.split(self._rank, dim=1)
             for part, b, mine in zip(parts, self._b, y.split(self._outputs, dim=1), strict=True):
                 _add(mine, rows, part, b[slot])
@@ -66,7 +66,7 @@ class TorchSlots:
     def _add_masked(self, y: torch.Tensor, x: torch.Tensor, plan: Plan, scale: float) -> None:
         others = torch.ones(x.shape[0], self._a.shape[0], 1, 1, dtype=torch.bool)
         others[torch.from_numpy(plan.rows).long(), torch.from_numpy(plan.slot_of_rows()).long()] = False
-        low = (x.to(self._a.dtype) @ self._a.flatten(0, 2).t()).view(x.shape[0], *self._a.shape[:3]) * scale
+        low = (x.to(self.dtype) @ self._a.flatten(0, 2).t()).view(x.shape[0], *self._a.shape[:3]) * scale
         # Not times zero: in float16 a product with another's adapter may be infinite.
         low.masked_fill_(others, 0)
         for part, (b, mine) in enumerate(zip(self._b, y.split(self._outputs, dim=1), strict=True)):

@@ -25,7 +25,7 @@ from adapters.modules import SERVED_LINEARS
 from adapters.planned import kv_cache_gib
 from records.settings import Settings
 from server.engine import flags as engine_flags
-from server.engine import forkserver, launch, steps
+from server.engine import forkserver, launch, lora_kernels, steps
 from server.engine import vllm_wire as wire
 from server.engine.base import (
     AdapterRefused,
@@ -50,11 +50,12 @@ COMPACT_JSON = {"backend": "xgrammar", "disable_any_whitespace": True}
 class VllmEngine:
     """The real engine. `flags` are vLLM's own, as after `chorus serve --`; they win over ours.
 
-    Raises FlagRefused for one that is not supported.
+    Raises FlagRefused for one that is not supported, KernelRefused for a LoRA kernel that cannot run here.
     """
 
     def __init__(self, settings: Settings, base: Base, flags: Sequence[str] = ()) -> None:
         engine_flags.check(flags)
+        lora_kernels.chosen(settings.cpu_lora)
         self._flags = [*_flags(settings, base), *flags]
         self._kv_cache_gib, self._settings = kv_cache_gib(base), settings
         self._client: Any = None

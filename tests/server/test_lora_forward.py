@@ -53,6 +53,7 @@ def layer_of(
     torch.manual_seed(0)
     plain = module(
         base, weight=torch.randn(OUTPUTS, INPUTS).bfloat16(), bias=torch.randn(OUTPUTS).bfloat16(),
+        params_dtype=torch.bfloat16,
         quant_method=SimpleNamespace(apply=lambda base, x, bias: nn.functional.linear(x, base.weight, bias)),
         gather_output=False, input_is_parallel=True, reduce_results=True, tp_size=1, tp_rank=0, **base_has,
     )  # fmt: skip
@@ -102,10 +103,8 @@ def test_the_short_way_gives_what_vllms_forward_gives(
 def test_what_several_devices_share_goes_vllms_way() -> None:
     kind, base, slices = KINDS[0]
     wrapper = wrapper_for([0], [0], SLOTS)
-    alone, shared = (
-        layer_of(kind, base, slices, wrapper, skip_bias_add=False, return_bias=True),
-        module(kind, base_layer=nn.Identity(), tp_size=2),
-    )
+    alone = layer_of(kind, base, slices, wrapper, skip_bias_add=False, return_bias=True)
+    shared = module(kind, base_layer=alone.base_layer, tp_size=2)
     shared.lora_a_stacked, shared.lora_b_stacked = alone.lora_a_stacked, alone.lora_b_stacked
     wrapper.adopt(shared)
     assert "forward" in vars(alone)

@@ -10,17 +10,21 @@ import pytest
 import torch
 from vllm.lora.worker_manager import WorkerLoRAManager
 
-from server.engine import lora_cpu
+from server.engine import lora_cpu, lora_kernels
 from server.engine.lora_layers import Packed, prepare, slots_for, take_over
 from server.engine.lora_plan import Plan
+from server.engine.lora_torch import TorchSlots
+from tests.server.products import DTYPES, KINDS, MOST, SLOTS, TORCH, Pair, check, made
 from tests.server.test_lora_cpu import wrapper_for
-from tests.server.test_lora_slots import KINDS, MOST, SLOTS, Pair, expected, made
+
+BEST = KINDS[0]
 
 
 class Layer:
     """As much of a linear layer with LoRA of vLLM's as our taking over relies on: two slices, rank MOST."""
 
-    def __init__(self, inputs: int, widths: list[int]) -> None:
+    def __init__(self, inputs: int, widths: list[int], served: torch.dtype = torch.bfloat16) -> None:
+        self.base_layer = SimpleNamespace(params_dtype=served)
         self.lora_a_stacked = tuple(torch.zeros(SLOTS, 1, MOST, inputs, dtype=torch.bfloat16) for _ in widths)
         self.lora_b_stacked = tuple(
             torch.zeros(SLOTS, 1, width, MOST, dtype=torch.bfloat16) for width in widths
@@ -64,12 +68,19 @@ def model(loras: dict[str, Any], **also: Any) -> Any:
     return SimpleNamespace(loras=loras, modules_to_save=also)
 
 
+def kernel_of(kind: str) -> str | None:
+    return None if kind == TORCH else kind
+
+
 @pytest.mark.parametrize("ahead", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_layer_that_is_taken_over_answers_with_what_vllm_was_given(kind: str, ahead: bool) -> None:
+def test_a_layer_that_is_taken_over_answers_with_what_vllm_was_given(
+    kind: str, dtype: torch.dtype, ahead: bool
+) -> None:
     torch.manual_seed(0)
-    layer: Any = Layer(64, [48, 48])
-    slots = slots_for(layer, native=kind == "native")
+    layer: Any = Layer(64, [48, 48], dtype)
+    slots = slots_for(layer, kernel=kernel_of(kind))
     take_over(layer, slots)
     weights = made([16, 8, 32], 64, [48, 48])
     weights[1][0] = None  # an adapter on one slice of two
@@ -85,15 +96,26 @@ def test_a_layer_that_is_taken_over_answers_with_what_vllm_was_given(kind: str, 
     layer.reset_lora(2)
     weights[2] = [None, None]
     rows = [0, 1, 2, -1, 1, 0]
-    x, y = torch.randn(6, 64).bfloat16(), torch.zeros(6, 96).bfloat16()
+    x, y = torch.randn(6, 64).to(dtype), torch.zeros(6, 96).to(dtype)
     slots.add(y, x, Plan(torch.tensor(rows)), 1.0)
-    want = expected(torch.zeros(6, 96), x, rows, weights, 1.0)
-    torch.testing.assert_close(y.double(), want, atol=0.06, rtol=0.03)
+    check(y, torch.zeros_like(y), x, rows, weights)
 
 
-def test_an_adapter_lies_in_one_stretch_in_the_order_in_which_a_step_reads_it() -> None:
+def test_torch_holds_adapters_in_bf16_as_float32_below_a_base_in_float32() -> None:
+    """Where products of bf16 are emulated, that is how a base is served."""
+    wide, narrow = (
+        slots_for(Layer(64, [48], dtype), kernel=None) for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert isinstance(wide, TorchSlots)
+    assert wide.dtype == torch.float32
+    assert isinstance(narrow, TorchSlots)
+    assert narrow.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("kind", lora_kernels.kernels()[:1])
+def test_an_adapter_lies_in_one_stretch_in_the_order_in_which_a_step_reads_it(kind: str) -> None:
     torch.manual_seed(0)
-    layers = taken_over(4)
+    layers = taken_over(4, kind)
     weights = made([16, 8, 0, 24], 64, [48, 48])
     weights[1][1] = None
     loras = {str(number): read(pairs) for number, pairs in enumerate(weights) if any(pairs)}
@@ -105,10 +127,10 @@ def test_an_adapter_lies_in_one_stretch_in_the_order_in_which_a_step_reads_it() 
         assert before.data_ptr() + before.nbytes == after.data_ptr()
 
 
-def taken_over(count: int) -> list[Any]:
+def taken_over(count: int, kind: str = BEST) -> list[Any]:
     layers: list[Any] = [Layer(64, [48, 48]) for _ in range(count)]
     for layer in layers:
-        take_over(layer, slots_for(layer, native=True))
+        take_over(layer, slots_for(layer, kernel=kernel_of(kind)))
     return layers
 
 
