@@ -11,10 +11,12 @@ from rich.table import Table
 
 from adapters import base as bases
 from adapters import planned
+from adapters.dtype import Dtype
 from adapters.plan import GIB, Plan, in_memory
 from cli import options
 from cli.options import Base, Home
 from records.settings import Settings
+from server.engine import lora_choice
 
 Memory = Annotated[
     float | None,
@@ -24,7 +26,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")]
 
 
 def plan(base: Base = None, home: Home = None, memory: Memory = None, as_json: AsJson = False) -> None:
-    """Show the slots, the places in memory and the rank that `chorus serve` takes where none are set.
+    """Show the slots, the places in memory, the rank and the dtype that `chorus serve` takes where none are
+    set.
 
     Exits with 1 when what is set or registered does not fit.
     """
@@ -36,15 +39,18 @@ def plan(base: Base = None, home: Home = None, memory: Memory = None, as_json: A
         raise options.stop(str(error)) from None
     given = None if memory is None else int(memory * GIB)
     try:
-        _, chosen = planned.settle(settings, model, database, given)
+        products = lora_choice.choose(settings.cpu_lora)
+        _, chosen, numbers = planned.settle(settings, model, database, given, kernel=products.native)
     except planned.BadVariable as error:
         raise options.stop(str(error)) from None
     if as_json:
         names = ("max_loras", "max_cpu_loras", "max_lora_rank", "slot", "kept", "share", "fits", "unserved")
-        typer.echo(json.dumps({name: getattr(chosen, name) for name in names}))
+        told = {name: getattr(chosen, name) for name in names}
+        told |= {"base": chosen.load.base, "dtype": numbers.name, "dtype_because": numbers.because}
+        typer.echo(json.dumps(told))
     else:
         console = Console(highlight=False, markup=False)
-        for table in (_choices(chosen, settings), _memory(chosen), _ranks(chosen)):
+        for table in (_choices(chosen, settings, numbers), _memory(chosen), _ranks(chosen)):
             console.print(table)
     if not chosen.fits or chosen.unserved:
         raise typer.Exit(1)
@@ -62,7 +68,7 @@ def line(plan: Plan) -> str:
     )
 
 
-def _choices(plan: Plan, settings: Settings) -> Table:
+def _choices(plan: Plan, settings: Settings, numbers: Dtype) -> Table:
     table = Table("setting", "value", "because", title="Plan", title_justify="left")
     streams = "the streams that are served at once" if plan.machine.device is None else "a GPU's batch"
     why = {
@@ -79,6 +85,7 @@ def _choices(plan: Plan, settings: Settings) -> Table:
         else:
             because = reason
         table.add_row(name, str(value), because)
+    table.add_row("dtype", numbers.name, numbers.because)
     return table
 
 
@@ -108,7 +115,7 @@ def _ranks(plan: Plan) -> Table:
         served = (
             "" if rank <= plan.max_lora_rank else f"not served: CHORUS_MAX_LORA_RANK is {plan.max_lora_rank}"
         )
-        table.add_row(str(rank), str(count), size(in_memory(plan.machine, plan.load.width, rank)), served)
+        table.add_row(str(rank), str(count), size(in_memory(plan.machine, plan.load, rank)), served)
     return table
 
 

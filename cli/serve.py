@@ -17,7 +17,8 @@ from adapters import planned
 from cli import options, plan
 from records.settings import Settings
 from server.app import create_app
-from server.engine.flags import FlagRefused, limits
+from server.engine import lora_choice
+from server.engine.flags import FlagRefused, split
 from server.engine.vllm import VllmEngine
 from server.keeper import Keeper
 
@@ -107,11 +108,14 @@ def run(settings: Settings, *, worker: bool, flags: Sequence[str]) -> int:
     except bases.BaseNotFound as error:
         raise options.stop(str(error)) from None
     try:
-        given, flags = limits(flags)
-        settings, chosen = planned.settle(settings.model_copy(update=given), base, database)
+        given, flags = split(flags)
+        settings = settings.model_copy(update=given)
+        products = lora_choice.choose(settings.cpu_lora)
+        settings, chosen, numbers = planned.settle(settings, base, database, kernel=products.native)
         engine = VllmEngine(settings, base, flags)
     except (FlagRefused, planned.BadVariable) as error:
         raise options.stop(str(error)) from None
+    options.errors.print(f"chorus: computes in {numbers.name}: {numbers.because}")
     options.errors.print(f"chorus: {plan.line(chosen)}")
     app = create_app(settings, engine, database, base)
     config = uvicorn.Config(

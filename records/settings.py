@@ -92,6 +92,9 @@ class Settings(BaseSettings):
         ge=1,
         description="Adapters kept in CPU memory, at least as many as slots and two; default: planned.",
     )
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = Field(
+        None, description="Numbers that the engine computes in; default: planned, by what this CPU multiplies."
+    )
     cpu_lora: Literal["native", "torch", "stock"] = Field(
         "native",
         description="Adapters' products on CPU: our kernel where it runs, torch's, or vLLM's (faulty).",

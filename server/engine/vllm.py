@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from adapters.base import TINY, Base
+from adapters.dtype import AUTO, BFLOAT16, FLOAT32
 from adapters.modules import SERVED_LINEARS
 from adapters.planned import kv_cache_gib
 from records.settings import Settings
 from server.engine import flags as engine_flags
-from server.engine import forkserver, launch
+from server.engine import forkserver, launch, lora_choice
 from server.engine import vllm_wire as wire
 from server.engine.base import AdapterRefused, EngineMisconfigured, EngineUnavailable, Kind, Version
 from server.engine.loading import Loaders
@@ -71,6 +72,8 @@ class VllmEngine:
             gc.freeze()
         except engine_flags.FlagRefused as error:
             raise EngineMisconfigured(str(error)) from error
+        except EngineMisconfigured:
+            raise
         except Exception as error:
             raise EngineUnavailable(f"The engine did not start: {error}") from error
         finally:
@@ -186,6 +189,7 @@ class VllmEngine:
 def _flags(settings: Settings, base: Base) -> list[str]:
     flags = [
         *("--model", str(base.path), "--served-model-name", base.slug),
+        *("--dtype", settings.dtype or AUTO),
         *("--enable-lora", "--max-lora-rank", str(settings.largest_rank)),
         *("--max-loras", str(settings.slots)),
         # Room for those that are on their way in while others leave: past this vLLM drops one by itself.
@@ -195,6 +199,8 @@ def _flags(settings: Settings, base: Base) -> list[str]:
         # A model that is shown tools calls them, whatever `tool_choice` says; and "none" has no parser.
         "--exclude-tools-when-tool-choice-none",
     ]
+    if settings.dtype == FLOAT32 and lora_choice.choose(settings.cpu_lora).native:
+        flags += ["--lora-dtype", BFLOAT16]  # half the memory; our kernel takes both
     if base.path == TINY:
         flags += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
         # So small a model, held to a grammar that allows white space anywhere, may write nothing else.

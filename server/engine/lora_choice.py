@@ -1,0 +1,43 @@
+"""Which products of adapters an engine on CPU computes, and why: known without torch and vLLM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters import cpu
+
+KERNEL = "_lora*.so"  # beside this file, where there was a C compiler at the install
+COMPILE = (
+    "apt-get install gcc libc6-dev, then .venv/bin/pip install --no-deps --no-build-isolation --editable ."
+)
+RUNS_ON = ("avx512_bf16",)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`name` is a value of the setting `cpu_lora`; `mend` what would make it faster, or nothing."""
+
+    name: str
+    because: str
+    mend: str = ""
+
+    @property
+    def native(self) -> bool:
+        return self.name == "native"
+
+
+def choose(wished: str) -> Choice:
+    """`wished` is the setting `cpu_lora`."""
+    if wished != "native":
+        return Choice(wished, "it is set", "leave CHORUS_CPU_LORA out")
+    if kernel() is None:
+        return Choice("torch", "our kernel was not compiled", COMPILE)
+    if cpu.kind() not in RUNS_ON:
+        return Choice("torch", f"our kernel does not run on {cpu.kind()}")
+    return Choice("native", f"our kernel, as it is for {cpu.kind()}")
+
+
+def kernel() -> Path | None:
+    """The compiled library."""
+    return next(iter(sorted(Path(__file__).parent.glob(KERNEL))), None)
