@@ -11,6 +11,7 @@ from adapters import cpu
 
 AUTO, BFLOAT16, FLOAT16, FLOAT32 = "auto", "bfloat16", "float16", "float32"
 BYTES = {BFLOAT16: 2, FLOAT16: 2, FLOAT32: 4}  # of a number
+SET = "it is set"
 # Where products of bf16 are emulated. SmolLM2-135M on two cores of Zen 3, vLLM 0.32: a prompt at 40 tokens/s
 # where float32 has 190 to 260, an answer at 10.2 where it has 13.9.
 EMULATED = "this CPU only emulates products of bfloat16"
@@ -35,7 +36,7 @@ def choose(
 ) -> Dtype:
     """`wished` is a setting or a flag; `roomy`: base, cache and adapters fit into memory in float32."""
     if wished is not None:
-        return Dtype(wished, "it is set", slow=wished == BFLOAT16 and on_cpu and not multiplies_bf16)
+        return Dtype(wished, SET, slow=wished == BFLOAT16 and on_cpu and not multiplies_bf16)
     theirs = {"on a GPU": not on_cpu, "of a quantized base": quantized, "on such a CPU": kind == cpu.OTHER}
     for where, so in theirs.items():
         if so:

@@ -39,9 +39,16 @@ def settle(
 ) -> tuple[Settings, Plan, Dtype]:
     """The settings with what was not set as planned, the plan, and the numbers to serve in. `memory` (bytes)
     is this machine's, unless given; `kernel`: adapters are multiplied by ours. Raises BadVariable."""
-    wishes = Wishes(settings.max_loras, settings.max_cpu_loras, settings.max_lora_rank)
     with database.read() as session:
         ranks = registered(session, base)
+    return settle_for(settings, base, ranks, memory, kernel=kernel)
+
+
+def settle_for(
+    settings: Settings, base: Base, ranks: dict[int, int], memory: int | None = None, *, kernel: bool
+) -> tuple[Settings, Plan, Dtype]:
+    """`settle` where so many versions of each rank are registered."""
+    wishes = Wishes(settings.max_loras, settings.max_cpu_loras, settings.max_lora_rank)
     here = machine(base, memory)
     wide = plan.choose(here, load(base, ranks, Dtype(FLOAT32, ""), kernel=kernel), wishes)
     numbers = numbers_for(settings, base, roomy=wide.fits)

