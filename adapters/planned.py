@@ -51,15 +51,15 @@ def settle_for(
     wishes = Wishes(settings.max_loras, settings.max_cpu_loras, settings.max_lora_rank)
     here = machine(base, memory)
     wide = plan.choose(here, load(base, ranks, Dtype(FLOAT32, ""), kernel=kernel), wishes)
-    numbers = numbers_for(settings, base, roomy=wide.fits)
+    numbers = numbers_for(settings, base.path, roomy=wide.fits)
     chosen = plan.choose(here, load(base, ranks, numbers, kernel=kernel), wishes)
     names = ("max_loras", "max_cpu_loras", "max_lora_rank")
     planned = {name: getattr(chosen, name) for name in names} | {"dtype": numbers.name}
     return settings.model_copy(update=planned), chosen, numbers
 
 
-def numbers_for(settings: Settings, base: Base, *, roomy: bool = True) -> Dtype:
-    """What `base` is served in here; `roomy`: there is memory for it in float32."""
+def numbers_for(settings: Settings, base: Path, *, roomy: bool = True) -> Dtype:
+    """What the base in this folder is served in here; `roomy`: there is memory for it in float32."""
     return dtype.choose(
         settings.dtype,
         on_cpu=is_cpu_build(),
@@ -126,13 +126,13 @@ def _served(file: Path, numbers: Dtype) -> int:
     )
 
 
-def is_quantized(base: Base) -> bool:
+def is_quantized(base: Path) -> bool:
     """By its configuration, as vLLM reads it."""
     try:
-        config = json.loads((base.path / "config.json").read_bytes())
+        config = json.loads((base / "config.json").read_bytes())
         parts = (config, config.get("text_config") or {})
         return any(name in part for name in ("quantization_config", "compression_config") for part in parts)
-    except (ValueError, AttributeError):  # the engine will say what is wrong with it
+    except (OSError, ValueError, AttributeError):  # the engine will say what is wrong with it
         return False
 
 

@@ -38,7 +38,7 @@ async def real_engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
     os.environ.update(ENVIRONMENT)
     home = tmp_path_factory.mktemp("engine")
     tiny, given = base.resolve("tiny", home), settings.load(home=home)
-    numbers = planned.numbers_for(given, tiny).name
+    numbers = planned.numbers_for(given, tiny.path).name
     engine = VllmEngine(given.model_copy(update={"dtype": numbers}), tiny)
     await engine.start()
     yield engine

@@ -13,8 +13,8 @@ from adapters import cpu
 from server.engine.base import EngineMisconfigured
 
 # By the kind of CPU, where vLLM lies.
+PROC = Path("/proc")
 LIBRARIES = {"avx512_bf16": "_C", "avx512": "_C_AVX512", "avx2": "_C_AVX2"}
-MAPS = Path("/proc/self/maps")
 
 
 def apply() -> None:
@@ -29,10 +29,10 @@ def apply() -> None:
     torch.cpu.get_capabilities = lambda: limited  # all that vLLM asks in torch.cpu looks here
 
 
-def check() -> None:
+def check(process: int | str = "self") -> None:
     """After vLLM is imported. Raises EngineMisconfigured where it has loaded what the limit forbids."""
     wanted = LIBRARIES.get(cpu.kind())
-    loaded = {path.split(".", 1)[0] for path in _loaded()}
+    loaded = {path.split(".", 1)[0] for path in libraries(process)}
     if cpu.present() != cpu.features() and loaded and loaded != {wanted}:
         raise EngineMisconfigured(
             f"{cpu.LIMITS[0]} makes this CPU {cpu.kind()}, for which vLLM has to load {wanted}, and it has"
@@ -49,8 +49,9 @@ def _in_torch(feature: str) -> str:
     return f"avx512_{feature.removeprefix('avx512')}" if plain else feature
 
 
-def _loaded() -> set[str]:
-    """The names of vLLM's libraries in this process."""
-    paths = {line.rsplit(None, 1)[-1] for line in MAPS.read_text().splitlines()}
+def libraries(process: int | str = "self") -> set[str]:
+    """The names of vLLM's libraries in a process."""
+    maps = (PROC / str(process) / "maps").read_text()
+    paths = {line.rsplit(None, 1)[-1] for line in maps.splitlines()}
     names = {Path(path).name for path in paths if "/vllm/" in path}
     return {name for name in names if name.startswith("_C")}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters import cpu
-from adapters.dtype import SET
+from adapters.dtype import BFLOAT16, FLOAT32, SET
 
 KERNEL = "_lora*.so"  # beside this file, where there was a C compiler at the install
 COMPILE = (
@@ -37,6 +37,11 @@ def choose(wished: str) -> Choice:
     if cpu.kind() not in RUNS_ON:
         return Choice("torch", f"our kernel does not run on {cpu.kind()}")
     return Choice("native", f"our kernel, as it is for {cpu.kind()}")
+
+
+def flags(dtype: str, wished: str) -> list[str]:
+    """Of vLLM's: our kernel takes adapters in bf16 over a base in float32 too, which is half the memory."""
+    return ["--lora-dtype", BFLOAT16] if dtype == FLOAT32 and choose(wished).native else []
 
 
 def kernel() -> Path | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.base import TINY, Base
-from adapters.dtype import AUTO, BFLOAT16, FLOAT32
+from adapters.dtype import AUTO
 from adapters.modules import SERVED_LINEARS
 from adapters.planned import kv_cache_gib
 from records.settings import Settings
@@ -199,8 +199,7 @@ def _flags(settings: Settings, base: Base) -> list[str]:
         # A model that is shown tools calls them, whatever `tool_choice` says; and "none" has no parser.
         "--exclude-tools-when-tool-choice-none",
     ]
-    if settings.dtype == FLOAT32 and lora_choice.choose(settings.cpu_lora).native:
-        flags += ["--lora-dtype", BFLOAT16]  # half the memory; our kernel takes both
+    flags += lora_choice.flags(settings.dtype or AUTO, settings.cpu_lora)
     if base.path == TINY:
         flags += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
         # So small a model, held to a grammar that allows white space anywhere, may write nothing else.

@@ -96,7 +96,7 @@ def test_a_quantized_base_is_left_to_vllm(
 ) -> None:
     act_as(monkeypatch, tmp_path, x86(AVX2))
     base = a_base(tmp_path / "base", {"q_proj.weight": ("BF16", [8, 8])}, **config)
-    assert planned.numbers_for(Settings(home=tmp_path), base).name == "auto"
+    assert planned.numbers_for(Settings(home=tmp_path), base.path).name == "auto"
 
 
 @pytest.mark.parametrize("config", ["bfloat16", "float16", "float32"])
@@ -107,7 +107,7 @@ def test_the_dtype_that_a_base_names_does_not_change_the_choice(
     for flags, name in ((AVX2, "float32"), (ZEN5, "bfloat16")):
         act_as(monkeypatch, tmp_path, x86(flags))
         monkeypatch.delenv(cpu.LIMITS[0], raising=False)
-        assert planned.numbers_for(Settings(home=tmp_path), base).name == name
+        assert planned.numbers_for(Settings(home=tmp_path), base.path).name == name
 
 
 def a_base(folder: Path, tensors: dict[str, tuple[str, list[int]]], **config: Any) -> Base:

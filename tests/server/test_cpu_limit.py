@@ -18,7 +18,7 @@ from server.engine import cpu_limit
 cpu_limit.apply()
 import vllm._custom_ops, torch
 cpu_limit.check()
-print(*cpu_limit._loaded(), torch.cpu._is_avx512_supported(), torch.cpu._is_avx2_supported())
+print(*cpu_limit.libraries(), torch.cpu._is_avx512_supported(), torch.cpu._is_avx2_supported())
 """
 
 
@@ -37,9 +37,11 @@ def test_vllm_loads_the_library_of_the_kind_that_the_limit_leaves() -> None:
 def test_a_library_that_the_limit_forbids_stops_the_start(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    maps = tmp_path / "maps"
-    maps.write_text("7f-80 r--p 0 08:01 1  /opt/vllm/_C.abi3.so\n7f-80 rw-p 0 00:00 0 \n")
-    monkeypatch.setattr(cpu_limit, "MAPS", maps)
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "maps").write_text(
+        "7f-80 r--p 0 08:01 1  /opt/vllm/_C.abi3.so\n7f-80 rw-p 0 00:00 0 \n"
+    )
+    monkeypatch.setattr(cpu_limit, "PROC", tmp_path)
     (tmp_path / "cpuinfo").write_text("flags\t: avx avx2 fma avx512f avx512bw avx512dq avx512vl\n")
     monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.delenv(cpu.LIMITS[0], raising=False)
