@@ -88,3 +88,9 @@ def test_a_kind_of_cpu_has_a_bar_of_its_own_or_the_one_of_all() -> None:
 def test_a_nested_result_is_read_by_case_and_key() -> None:
     nested = {"25m": {"speed": 3.5, "memory": 0.4}, "errors": 0}
     assert dict(flat(nested)) == {"25m/speed": 3.5, "25m/memory": 0.4, "errors": 0}
+
+
+@pytest.mark.parametrize("each", BENCHES, ids=lambda each: each.name)
+def test_each_takes_the_options_that_the_runner_gives_it(each: Bench) -> None:
+    module = (HERE / f"{each.name}.py").read_text()
+    assert "options.serving(" in module or "options.parser(" in module
