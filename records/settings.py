@@ -92,9 +92,6 @@ class Settings(BaseSettings):
         ge=1,
         description="Adapters kept in CPU memory, at least as many as slots and two; default: planned.",
     )
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = Field(
-        None, description="Numbers that the engine computes in; default: planned, by what this CPU multiplies."
-    )
     cpu_lora: Literal["native", "torch", "stock"] = Field(
         "native",
         description="Adapters' products on CPU: our kernel where it runs, torch's, or vLLM's (faulty).",
@@ -104,6 +101,9 @@ class Settings(BaseSettings):
     )
     engine_forkserver: bool = Field(
         True, description="Engine processes are forked from one that has imported vLLM; else they import it."
+    )
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = Field(
+        None, description="Numbers that the engine computes in; default: planned, by what this CPU multiplies."
     )
     max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest upload, in bytes.")
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1, description="Largest JSON request body, in bytes.")

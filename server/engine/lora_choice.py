@@ -8,7 +8,6 @@ from pathlib import Path
 from adapters import cpu
 from adapters.dtype import BFLOAT16, FLOAT32, SET
 
-KERNEL = "_lora*.so"  # beside this file, where there was a C compiler at the install
 COMPILE = (
     "apt-get install gcc libc6-dev, then .venv/bin/pip install --no-deps --no-build-isolation --editable ."
 )
@@ -32,11 +31,12 @@ def choose(wished: str) -> Choice:
     """`wished` is the setting `cpu_lora`."""
     if wished in ("torch", "stock"):
         return Choice(wished, SET, "leave CHORUS_CPU_LORA out")
-    if kernel() is None:
+    if not compiled():
         return Choice("torch", "our kernel was not compiled", COMPILE)
-    if cpu.kind() not in RUNS_ON:
+    name = kernel(wished)
+    if name is None:
         return Choice("torch", f"our kernel does not run on {cpu.kind()}")
-    return Choice("native", f"our kernel, as it is for {cpu.kind()}")
+    return Choice("native", f"our kernel for {name}")
 
 
 def flags(dtype: str, wished: str) -> list[str]:
@@ -44,6 +44,11 @@ def flags(dtype: str, wished: str) -> list[str]:
     return ["--lora-dtype", BFLOAT16] if dtype == FLOAT32 and choose(wished).native else []
 
 
-def kernel() -> Path | None:
-    """The compiled library."""
-    return next(iter(sorted(Path(__file__).parent.glob(KERNEL))), None)
+def compiled() -> bool:
+    """Whether there was a C compiler at the install."""
+    return any(Path(__file__).parent.glob("_lora*.so"))
+
+
+def kernel(wished: str) -> str | None:
+    """The kernel that multiplies here; None where none of what was compiled can."""
+    return cpu.kind() if cpu.kind() in RUNS_ON else None

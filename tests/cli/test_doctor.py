@@ -76,7 +76,7 @@ def test_a_cpu_without_avx2_stops_serving(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_a_kernel_that_was_not_compiled_is_said_with_the_command_that_compiles_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lora_choice, "kernel", lambda: None)
+    monkeypatch.setattr(lora_choice, "compiled", lambda: False)
     assert lora_choice.COMPILE in run()
 
 
@@ -112,7 +112,7 @@ def test_a_start_says_the_machine_the_dtype_and_what_is_slow(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     act_as(monkeypatch, tmp_path, x86(AVX2))
-    monkeypatch.setattr(lora_choice, "kernel", lambda: None)
+    monkeypatch.setattr(lora_choice, "compiled", lambda: False)
     from adapters import base as bases
 
     given = settings.load(home=tmp_path)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from adapters import cpu
 from records.settings import Settings
 from server.engine import flags, lora_choice
 from server.engine.flags import FlagRefused
@@ -115,8 +114,8 @@ def test_the_file_of_vllms_config_counts_and_a_flag_wins_over_it(tmp_path: Path)
 def test_adapters_stay_in_bf16_over_a_base_in_float32_where_our_kernel_multiplies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lora_choice, "RUNS_ON", (cpu.kind(),))
-    monkeypatch.setattr(lora_choice, "kernel", lambda: tmp_path)
+    monkeypatch.setattr(lora_choice, "compiled", lambda: True)
+    monkeypatch.setattr(lora_choice, "kernel", lambda wished: "avx2")
 
     def started(**given: str) -> list[str]:
         settings = Settings(home=tmp_path).model_copy(update=given)
@@ -125,7 +124,7 @@ def test_adapters_stay_in_bf16_over_a_base_in_float32_where_our_kernel_multiplie
     assert "--lora-dtype" in started(dtype="float32")
     assert "--lora-dtype" not in started(dtype="float32", cpu_lora="torch")
     assert "--lora-dtype" not in started(dtype="bfloat16")
-    monkeypatch.setattr(lora_choice, "kernel", lambda: None)
+    monkeypatch.setattr(lora_choice, "compiled", lambda: False)
     found = started(dtype="float32")
     assert "--lora-dtype" not in found
     assert found[found.index("--dtype") + 1] == "float32"
