@@ -75,10 +75,11 @@ def lines(facts: Facts, plan: Plan, numbers: Dtype, products: Choice) -> list[st
     found = [*findings.of_machine(facts), *findings.of_base(facts, plan, numbers, products)]
     slow = [finding.what for finding in found if finding.level is not Level.NOTE]
     gpu = facts.gpu or "no GPU"
+    by = products.because if products.native else f"{products.name}: {products.because}"
     return [
         f"{facts.cpu} ({facts.kind}), {facts.cores} cores, {shown(facts.memory)}, {gpu}",
         f"computes in {numbers.name}: {numbers.because}"
-        + (f"; adapters by {products.name}: {products.because}" if facts.is_cpu_build else ""),
+        + (f"; adapters by {by}" if facts.is_cpu_build else ""),
         *([f"{'; '.join(slow)} (chorus doctor says what to do)"] if slow else []),
     ]
 

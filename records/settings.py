@@ -103,7 +103,7 @@ class Settings(BaseSettings):
         True, description="Engine processes are forked from one that has imported vLLM; else they import it."
     )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = Field(
-        None, description="Numbers that the engine computes in; default: planned, by what this CPU multiplies."
+        None, description="Numbers that the engine computes in; default: what is fast on this CPU."
     )
     max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest upload, in bytes.")
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1, description="Largest JSON request body, in bytes.")
