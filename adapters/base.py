@@ -66,17 +66,20 @@ def resolve(source: str, home: Path) -> Base:
     return _read_base(_slug(name), source, path, home)
 
 
+def glance(source: str) -> Base:
+    """As `resolve`, at once: nothing is fetched, and nothing hashed. Raises BaseNotFound."""
+    name, path = _locate(source, fetch=False)
+    _weights(source, path)
+    return Base(_slug(name), source, path, "", "", "")
+
+
 def on_disk(base: Base, home: Path) -> Base:
     """`base` as its folder holds it by now; nothing is fetched. Raises BaseNotFound."""
     return _read_base(base.slug, base.source, base.path, home)
 
 
 def _read_base(slug: str, source: str, path: Path, home: Path) -> Base:
-    if not (path / "config.json").is_file():
-        raise BaseNotFound(f"Base model {source!r}: there is no config.json in {path}.")
-    weights = sorted(path.glob("*.safetensors"))
-    if not weights:
-        raise BaseNotFound(f"Base model {source!r}: there is no *.safetensors file in {path}.")
+    weights = _weights(source, path)
     return Base(
         slug=slug,
         source=source,
@@ -87,7 +90,16 @@ def _read_base(slug: str, source: str, path: Path, home: Path) -> Base:
     )
 
 
-def _locate(source: str) -> tuple[str, Path]:
+def _weights(source: str, path: Path) -> list[Path]:
+    if not (path / "config.json").is_file():
+        raise BaseNotFound(f"Base model {source!r}: there is no config.json in {path}.")
+    weights = sorted(path.glob("*.safetensors"))
+    if not weights:
+        raise BaseNotFound(f"Base model {source!r}: there is no *.safetensors file in {path}.")
+    return weights
+
+
+def _locate(source: str, *, fetch: bool = True) -> tuple[str, Path]:
     """(name to make a slug of, folder)."""
     if source == "tiny":
         return "tiny", TINY
@@ -97,7 +109,8 @@ def _locate(source: str) -> tuple[str, Path]:
     try:
         from huggingface_hub import snapshot_download  # here: 0.2 s, and most starts have no use for it
 
-        return source, Path(snapshot_download(source, allow_patterns=WANTED))
+        found = snapshot_download(source, allow_patterns=WANTED, local_files_only=not fetch)
+        return source, Path(found)
     except Exception as error:
         raise BaseNotFound(
             f"Base model {source!r} is neither `tiny`, nor a folder, nor a hub model in reach: {error}"

@@ -1,7 +1,7 @@
 """How many adapters an engine holds: `max_loras` slots of its step, `max_cpu_loras` in memory, and the rank
 that fits all. Chosen from the machine, the base and the registered versions; what is set stays as it is.
 
-Pure: adapters/planned.py reads what goes in. Sizes are bytes; an adapter's weights are served in bf16.
+Pure: adapters/planned.py reads what goes in. Sizes are bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from records.settings import DEFAULT_SLOTS, LEAST_RANK, SERVED_RANKS, enough
 
 GIB = 1024**3
 KV_CACHE = "VLLM_CPU_KVCACHE_SPACE"  # vLLM's variable, in GiB
-BYTES = 2  # of a weight
+BYTES = 2  # of a number of an adapter, which is served in bf16
 BLOCK = 16  # on CPU adapters are kept in whole blocks of so many ranks (server/engine/native/lora.c)
 PROCESSES = 3 * GIB  # server, engine and worker: what they import, and what they compute with
 SHARE = 2  # of what is left, one part in so many is for adapters: jobs train beside, and files are cached
@@ -37,11 +37,13 @@ class Machine:
 @dataclass(frozen=True)
 class Load:
     """What is to be served: the base's weights, what adapters weigh per rank (`width`: inputs + outputs of
-    the layers that can be adapted), and how many versions of each rank are registered."""
+    the layers that can be adapted), and how many versions of each rank are registered; `number`: the bytes
+    of a number of theirs."""
 
     base: int
     width: int
     ranks: Mapping[int, int]
+    number: int = BYTES
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,14 @@ def rank(ranks: Mapping[int, int]) -> int:
     return min((served for served in SERVED_RANKS if served >= wanted), default=SERVED_RANKS[-1])
 
 
-def weight(width: int, rank: int) -> int:
+def weight(load: Load, rank: int) -> int:
     """Bytes of an adapter of that rank on all layers."""
-    return BYTES * width * rank
+    return load.number * load.width * rank
 
 
-def in_memory(machine: Machine, width: int, rank: int) -> int:
+def in_memory(machine: Machine, load: Load, rank: int) -> int:
     """Bytes that one of that rank takes where it is kept."""
-    return weight(width, rank if machine.device is not None else -(-rank // BLOCK) * BLOCK)
+    return weight(load, rank if machine.device is not None else -(-rank // BLOCK) * BLOCK)
 
 
 def choose(machine: Machine, load: Load, wishes: Wishes) -> Plan:
@@ -115,7 +117,7 @@ def choose(machine: Machine, load: Load, wishes: Wishes) -> Plan:
     slots_share = (
         share // SLOTS_SHARE if machine.device is None else max(0, machine.device - load.base) // DEVICE_SHARE
     )
-    slot = weight(load.width, largest)
+    slot = weight(load, largest)
     slots = wishes.max_loras or _slots(machine, slot, slots_share)
     kept = _typical(machine, load)
     left = max(0, share - (slots * slot if on_cpu else 0))
@@ -135,5 +137,5 @@ def _slots(machine: Machine, slot: int, room: int) -> int:
 def _typical(machine: Machine, load: Load) -> int:
     """Bytes that what is registered takes in the mean; one that training makes where nothing is."""
     ranks = load.ranks or {PREFERRED_RANK: 1}
-    taken = sum(many * in_memory(machine, load.width, one) for one, many in ranks.items())
+    taken = sum(many * in_memory(machine, load, one) for one, many in ranks.items())
     return -(-taken // sum(ranks.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 
+from adapters.sizes import shown
 from records.settings import Settings
 
 BF16, FP32 = 2, 4
@@ -46,16 +47,12 @@ class Need:
         """Raises NoRoom when it is more than a job may write, or than is free."""
         free, most = shutil.disk_usage(settings.home).free, settings.job_max_bytes
         checkpoints = "a checkpoint" if self.epochs == 1 else f"{self.epochs} checkpoints"
-        parts = f"{checkpoints} of {_size(self.version)}, {_size(2 * self.state)} to resume from"
-        writes = f"The job would write {'at least' if self.least else 'up to'} {_size(self.bytes)} ({parts})"
+        parts = f"{checkpoints} of {shown(self.version)}, {shown(2 * self.state)} to resume from"
+        writes = f"The job would write {'at least' if self.least else 'up to'} {shown(self.bytes)} ({parts})"
         have = "Have" if self.epochs == 1 else "Lower n_epochs, or have"
         if most is not None and self.bytes > most:
-            said = f"a job may write {_size(most)} here. {have} the operator raise job_max_bytes."
+            said = f"a job may write {shown(most)} here. {have} the operator raise job_max_bytes."
             raise NoRoom("job_too_large", f"{writes}; {said}")
         if self.bytes > free:
-            said = f"{_size(free)} are free on the server's disk. {have} the operator make room."
+            said = f"{shown(free)} are free on the server's disk. {have} the operator make room."
             raise NoRoom("not_enough_disk", f"{writes}; {said}")
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

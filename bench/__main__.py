@@ -6,10 +6,9 @@ figures are tries: they are printed, and neither replace what was measured nor g
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from bench import document, report, runner, runs
+from bench import document, options, report, runner, runs
 from bench.catalogue import BENCHES
 from bench.figures import flat
 from bench.servers import DEVICES
@@ -17,8 +16,8 @@ from bench.servers import DEVICES
 
 def main(words: list[str] | None = None) -> int:
     names = [bench.name for bench in BENCHES]
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a short try of each: no measurement")
+    parser = options.parser(__doc__, "most rounds")
+    parser.prog = "python -m bench"
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=names, help=", ".join(names))
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="where engines compute")
     parser.add_argument("--base", help="a base of your own, for the benches that start servers")
@@ -33,7 +32,7 @@ def main(words: list[str] | None = None) -> int:
         if elsewhere and not bench.serving:
             continue
         print(f"== {bench.name}: {bench.title}", flush=True)
-        run = runner.run(bench, quick=given.quick, device=given.device, base=given.base)
+        run = runner.run(bench, quick=given.quick, device=given.device, base=given.base, cpu=given.cpu)
         runs.save(run)
         done.append(run)
         if not given.quick:  # after each, so that what was measured is shown if this is stopped
@@ -55,8 +54,9 @@ def show(done: list[runs.Run]) -> None:
         for figure in bench.figures:
             if figure.key in values:
                 value = values[figure.key]
-                held = "" if not figure.bar else "yes" if figure.held(value) else "no"
-                rows.append((run.bench, figure.key, document.number(value), figure.bar, held))
+                bar = str(figure.bar(run.kind))
+                held = "" if not bar else "yes" if figure.bar(run.kind).held(value) else "no"
+                rows.append((run.bench, figure.key, document.number(value), bar, held))
     tried = any(run.quick for run in done)
     title = "Tries with --quick: no measurement" if tried else "Measured, and kept in docs/benchmarks"
     report.show(title, ("bench", "figure", "value", "bar", "held"), rows)

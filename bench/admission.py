@@ -5,12 +5,11 @@ Seconds are the processor's, so that other work on the machine does not count; t
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 
 from adapters import base as bases
-from bench import report
+from bench import options, report
 from tests.adapters import bad_adapters, meter
 from tests.adapters.bad_adapters import BAD, Made
 
@@ -18,9 +17,8 @@ SHOWN = 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="every fifth adapter")
-    names = list(BAD)[:: 5 if parser.parse_args().quick else 1]
+    given = options.parser(__doc__, "every fifth adapter").parse_args()
+    names = list(BAD)[:: 5 if given.quick else 1]
     with tempfile.TemporaryDirectory() as place:
         base = bases.resolve("tiny", Path(place))
         template = bad_adapters.good(Path(place) / "good")

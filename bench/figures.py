@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 
 @dataclass(frozen=True)
+class Bar:
+    """The most, or the least, that a figure may be; neither: nothing was promised."""
+
+    most: float | None = None
+    least: float | None = None
+
+    def __str__(self) -> str:
+        if self.most is not None:
+            return f"at most {self.most:g}"
+        return "" if self.least is None else f"at least {self.least:g}"
+
+    def held(self, value: float) -> bool:
+        return (self.most is None or value <= self.most) and (self.least is None or value >= self.least)
+
+
+@dataclass(frozen=True)
 class Figure:
-    """`key` in a bench's last line (`25m/memory_ratio` is nested), and the most, or the least, it may be.
+    """`key` in a bench's last line (`25m/memory_ratio` is nested), and the most, or the least, it may be;
+    `on` has the bars of kinds of CPU (adapters/cpu.py) on which that is another.
 
     A `*` in a key is what each case of a nested result has; such a figure has no bar.
     """
@@ -19,15 +36,10 @@ class Figure:
     means: str
     most: float | None = None
     least: float | None = None
+    on: Mapping[str, Bar] = field(default_factory=dict)
 
-    @property
-    def bar(self) -> str:
-        if self.most is not None:
-            return f"at most {self.most:g}"
-        return "" if self.least is None else f"at least {self.least:g}"
-
-    def held(self, value: float) -> bool:
-        return (self.most is None or value <= self.most) and (self.least is None or value >= self.least)
+    def bar(self, kind: str) -> Bar:
+        return self.on.get(kind, Bar(self.most, self.least))
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ result is compared with that of an undisturbed job of the same data and seed.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
 
-from bench import report
+from bench import options, report
 from records import jobs
 from tests.faults.check_queue import check
 from tests.faults.trial import Trial
@@ -22,16 +21,15 @@ FAULTS = ("lost_events", "doubled_versions", "half_files", "not_ended", "wrong_l
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="20 kills over 6 jobs")
+    parser = options.parser(__doc__, "20 kills over 6 jobs")
     parser.add_argument("--seed", type=int, default=SEED)
-    options = parser.parse_args()
-    count, kills = (6, 20) if options.quick else (JOBS, KILLS)
-    print(f"seed {options.seed}", flush=True)
+    given = parser.parse_args()
+    count, kills = (6, 20) if given.quick else (JOBS, KILLS)
+    print(f"seed {given.seed}", flush=True)
     began = time.monotonic()
     with (
         tempfile.TemporaryDirectory() as folder,
-        closing(Trial(Path(folder), count, options.seed)) as trial,
+        closing(Trial(Path(folder), count, given.seed)) as trial,
     ):
         trial.run(kills, lambda text: print(text, flush=True))
         found = check(trial)

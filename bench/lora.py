@@ -1,5 +1,6 @@
 """What adapters cost the engine, which is vLLM's own API server three times: without LoRA, with our LoRA
-products, and with vLLM's (our plugin off). Rank 16 on all linear layers, bf16, prefix cache off.
+products, and with vLLM's (our plugin off). Rank 16 on all linear layers, prefix cache off; all three compute
+in what `chorus serve` takes on such a CPU.
 
 `decode_N`: tokens per second of 16 streams over N adapters / of the engine without LoRA. `ttft512_N`: first
 token of N prompts of 512 tokens sent at once, one per adapter / of as many without LoRA.
@@ -22,6 +23,8 @@ import torch
 from adapters.modules import SERVED_LINEARS
 from bench import models, options, report, servers
 from bench.adapters import random_adapter
+from records import settings
+from server.engine import lora_choice
 
 STREAMS, TOKENS, PROMPT, LONG = 16, 96, 32, 512
 SLOTS, RANK = 16, 16
@@ -36,6 +39,7 @@ def flags(base: Path, folder: Path, lora: bool) -> list[str]:
     common = [
         *("--model", str(base), "--served-model-name", "base", "--no-enable-prefix-caching"),
         *("--max-num-seqs", str(STREAMS), "--max-model-len", "2048"),
+        *servers.dtype(base),
     ]
     if not lora:
         return common
@@ -130,6 +134,8 @@ def main() -> None:
         for side in SIDES:
             plugins = {"VLLM_PLUGINS": "none"} if side == "stock" else None
             asked = flags(base, folder, lora=side != "off")
+            if side == "ours":
+                asked += lora_choice.flags(asked[asked.index("--dtype") + 1], settings.load().cpu_lora)
             server = stack.enter_context(
                 servers.stock(folder, asked, plugins, model="base", name=side, device=given.device)
             )

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from adapters import cpu as cpus
 from bench import machine
 from bench.figures import Bench
 from bench.runs import Run
@@ -27,9 +28,12 @@ MOST_SECONDS = 3 * 3600  # one that hangs must not keep the others from their tu
 TAIL = 2000
 
 
-def arguments(bench: Bench, *, quick: bool, device: str, base: str | None) -> list[str]:
+def arguments(
+    bench: Bench, *, quick: bool, device: str, base: str | None, cpu: str | None = None
+) -> list[str]:
     """What follows `python -m bench.NAME`."""
     given = ["--quick"] if quick else []
+    given += ["--cpu", cpu] if cpu else []
     if bench.serving and device != "cpu":
         given += ["--device", device]
     if bench.serving and base:
@@ -37,17 +41,28 @@ def arguments(bench: Bench, *, quick: bool, device: str, base: str | None) -> li
     return given
 
 
-def run(bench: Bench, *, quick: bool, device: str, base: str | None, seconds: float = MOST_SECONDS) -> Run:
-    """Never raises for what the bench does: a failure is in `failed`."""
+def run(
+    bench: Bench,
+    *,
+    quick: bool,
+    device: str,
+    base: str | None,
+    cpu: str | None = None,
+    seconds: float = MOST_SECONDS,
+) -> Run:
+    """Never raises for what the bench does: a failure is in `failed`. This process acts as `cpu` by now."""
     base = base if bench.serving else None
-    given = arguments(bench, quick=quick, device=device, base=base)
+    given = arguments(bench, quick=quick, device=device, base=base, cpu=cpu)
     at, began, clock = commit(), datetime.now(UTC), time.monotonic()
     os.sync()  # what the one before left to be written would hold up the commits of this one
     figures, failed = measure([sys.executable, "-m", f"bench.{bench.name}", *given], seconds)
     shown = Path(base).name if base and Path(base).is_dir() else base  # a folder of this machine is no news
-    told = arguments(bench, quick=quick, device=device, base=shown)
+    told = arguments(bench, quick=quick, device=device, base=shown, cpu=cpu)
+    kind, own = cpus.kind(), cpus.kind({})
     return Run(
         bench=bench.name,
+        kind=kind,
+        forced=own if own != kind else None,
         device=device,
         base=shown,
         quick=quick,

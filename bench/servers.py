@@ -7,6 +7,7 @@ engine still wakes often enough to disturb its neighbour on two cores.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -19,9 +20,12 @@ import httpx
 import psutil
 
 from adapters import base as bases
+from adapters import cpu, planned
 from adapters.base import TINY
 from adapters.modules import SERVED_LINEARS
 from bench.launched import launched, until_answered
+from records import settings
+from server.engine import cpu_limit
 from server.engine.vllm import COMPACT_JSON
 
 DEVICES = ("cpu", "cuda")
@@ -32,6 +36,8 @@ CPU_ENVIRONMENT = {
     "TORCH_COMPILE_DISABLE": "1",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
 }
+# On PYTHONPATH where a CPU acts as a lesser kind: also vLLM's own server loads its library of that kind then.
+LIMITED = Path(__file__).parent / "limited"
 # What ours would plan on a small machine, so that `stock_flags` is the same on every one.
 PLANNED = {"CHORUS_MAX_LORAS": "16", "CHORUS_MAX_CPU_LORAS": "48", "CHORUS_MAX_LORA_RANK": "32"}
 # Two servers stand on one GPU, and each would take nearly all of its memory.
@@ -49,15 +55,15 @@ class Server:
     key: str
     process: psutil.Popen
 
-    def _tree(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
         return [self.process, *self.process.children(recursive=True)]
 
     def freeze(self) -> None:
-        for process in self._tree():
+        for process in self.processes():
             process.suspend()
 
     def thaw(self) -> None:
-        for process in reversed(self._tree()):
+        for process in reversed(self.processes()):
             process.resume()
 
 
@@ -116,7 +122,7 @@ def stock(
 
 def stock_flags(base: Path = TINY, *, model: str = "tiny", lora: bool = True) -> list[str]:
     """The flags that `chorus serve --base ...` gives its engine, for vLLM's own server (a test compares)."""
-    flags = ["--model", str(base), "--served-model-name", model]
+    flags = ["--model", str(base), "--served-model-name", model, *dtype(base)]
     if lora:
         flags += ["--enable-lora", "--max-lora-rank", "32", "--max-loras", "16", "--max-cpu-loras", "64"]
         flags += ["--lora-target-modules", *SERVED_LINEARS]
@@ -126,9 +132,18 @@ def stock_flags(base: Path = TINY, *, model: str = "tiny", lora: bool = True) ->
     return flags
 
 
+def dtype(base: Path) -> list[str]:
+    """Each side computes in what ours takes on such a machine."""
+    return ["--dtype", planned.numbers_for(settings.load(), base).name]
+
+
 def environment_of(device: str) -> dict[str, str]:
     """What every server of a bench gets; nothing of the CPU build where there is a GPU."""
-    return ENVIRONMENT | (CPU_ENVIRONMENT if device == "cpu" else {})
+    limited = cpu.kind() != cpu.kind({})
+    path = os.pathsep.join(filter(None, (str(LIMITED), os.environ.get("PYTHONPATH"))))
+    return (
+        ENVIRONMENT | (CPU_ENVIRONMENT if device == "cpu" else {}) | ({"PYTHONPATH": path} if limited else {})
+    )
 
 
 def fitting(device: str, flags: Sequence[str]) -> list[str]:
@@ -160,4 +175,7 @@ def _running(
     with launched(command, folder / f"{name}.log", given) as process:
         with httpx.Client(base_url=root, timeout=5) as client:
             until_answered(client, process, ready)
-        yield Server(name, root, model, base, key, process)
+        server = Server(name, root, model, base, key, process)
+        for each in server.processes():
+            cpu_limit.check(each.pid)
+        yield server

@@ -8,7 +8,6 @@ on a GPU, where a job checkpoints gradients; `kept_*` is ours without, against a
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import os
@@ -19,7 +18,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench import card, report
+from bench import card, options, report
 from bench.catalogue import SAME_LOSSES
 from bench.trained import DEVICES, Run
 from bench.workloads import billion, large, tiny
@@ -138,29 +137,28 @@ def row(name: str, side: str, runs: list[Run]) -> tuple[str, ...]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few examples, one round: a try, no measurement")
+    parser = options.parser(__doc__, "few examples, one round")
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="where to train (default cpu)")
     parser.add_argument(
         "--only", choices=WORKLOADS, action="append", help="a workload; default: all of a device"
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of each side (default {ROUNDS})")
-    options = parser.parse_args()
-    title = f"One epoch on {card.describe(options.device)}"
-    names, count = sides(options.device), 1 if options.quick else options.rounds
+    given = parser.parse_args()
+    title = f"One epoch on {card.describe(given.device)}"
+    names, count = sides(given.device), 1 if given.quick else given.rounds
     ended, rows, sizes = {}, [], []
-    for name in options.only or ON[options.device]:
+    for name in given.only or ON[given.device]:
         with tempfile.TemporaryDirectory() as place:
-            work = WORKLOADS[name](Path(place), *SIZES[name][options.quick])
+            work = WORKLOADS[name](Path(place), *SIZES[name][given.quick])
             work.save(Path(place))
-            found = rounds(Path(place), count, names, options.device)
+            found = rounds(Path(place), count, names, given.device)
         ended[name] = figures(found)
         sizes.append(f"{name} {work.batch}")
         rows += [row(name, side, runs) for side, runs in found.items()]
     columns = ("model", "trainer", "tokens/s", "MiB", "first", "last", "held out")
     report.show(f"{title}; examples a step: {', '.join(sizes)}", columns, rows)
     report.end(ended)
-    bound = TOLERANCE[options.device]
+    bound = TOLERANCE[given.device]
     if any(one["loss_difference"] > bound for one in ended.values()):
         raise SystemExit(f"the loss curves differ by more than {bound}: the speeds are of different work")
 

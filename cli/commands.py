@@ -13,6 +13,7 @@ from cli.adapters import adapters
 from cli.brand_gate import gate
 from cli.brands import brands
 from cli.data import data
+from cli.doctor import doctor
 from cli.job_report import report
 from cli.jobs import jobs
 from cli.options import Base, Home, Host, Port
@@ -33,6 +34,7 @@ app.add_typer(data, name="data", help="Check training data, and split it.")
 jobs.command("report")(report)
 app.add_typer(jobs, name="jobs", help="Fine-tuning jobs: list, follow, pause, resume, cancel, report.")
 app.add_typer(tenants, name="tenants", help="Tenants and their API keys.")
+app.command()(doctor)
 app.command()(plan)
 app.command()(train)
 

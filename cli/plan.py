@@ -11,10 +11,14 @@ from rich.table import Table
 
 from adapters import base as bases
 from adapters import planned
+from adapters.dtype import SET, Dtype
 from adapters.plan import GIB, Plan, in_memory
+from adapters.sizes import shown
 from cli import options
 from cli.options import Base, Home
 from records.settings import Settings
+from server.engine import lora_choice
+from server.engine.lora_kernels import KernelRefused
 
 Memory = Annotated[
     float | None,
@@ -24,7 +28,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")]
 
 
 def plan(base: Base = None, home: Home = None, memory: Memory = None, as_json: AsJson = False) -> None:
-    """Show the slots, the places in memory and the rank that `chorus serve` takes where none are set.
+    """Show the slots, the places in memory, the rank and the dtype that `chorus serve` takes where none are
+    set.
 
     Exits with 1 when what is set or registered does not fit.
     """
@@ -36,15 +41,18 @@ def plan(base: Base = None, home: Home = None, memory: Memory = None, as_json: A
         raise options.stop(str(error)) from None
     given = None if memory is None else int(memory * GIB)
     try:
-        _, chosen = planned.settle(settings, model, database, given)
-    except planned.BadVariable as error:
+        products = lora_choice.choose(settings.cpu_lora)
+        _, chosen, numbers = planned.settle(settings, model, database, given, kernel=products.native)
+    except (planned.BadVariable, KernelRefused) as error:
         raise options.stop(str(error)) from None
     if as_json:
         names = ("max_loras", "max_cpu_loras", "max_lora_rank", "slot", "kept", "share", "fits", "unserved")
-        typer.echo(json.dumps({name: getattr(chosen, name) for name in names}))
+        told = {name: getattr(chosen, name) for name in names}
+        told |= {"base": chosen.load.base, "dtype": numbers.name, "dtype_because": numbers.because}
+        typer.echo(json.dumps(told))
     else:
         console = Console(highlight=False, markup=False)
-        for table in (_choices(chosen, settings), _memory(chosen), _ranks(chosen)):
+        for table in (_choices(chosen, settings, numbers), _memory(chosen), _ranks(chosen)):
             console.print(table)
     if not chosen.fits or chosen.unserved:
         raise typer.Exit(1)
@@ -57,12 +65,12 @@ def line(plan: Plan) -> str:
     """The plan in one line, for the log of `chorus serve`."""
     return (
         f"{plan.max_loras} slots, {plan.max_cpu_loras} adapters in memory, rank {plan.max_lora_rank} at most"
-        + ("" if plan.fits else f"; that may not fit in {size(plan.share)}: set {FEWER} lower")
+        + ("" if plan.fits else f"; that may not fit in {shown(plan.share)}: set {FEWER} lower")
         + (f"; {plan.unserved} versions have a larger rank and are not served" if plan.unserved else "")
     )
 
 
-def _choices(plan: Plan, settings: Settings) -> Table:
+def _choices(plan: Plan, settings: Settings, numbers: Dtype) -> Table:
     table = Table("setting", "value", "because", title="Plan", title_justify="left")
     streams = "the streams that are served at once" if plan.machine.device is None else "a GPU's batch"
     why = {
@@ -73,29 +81,30 @@ def _choices(plan: Plan, settings: Settings) -> Table:
     for name, reason in why.items():
         value, wished = getattr(plan, name), getattr(settings, name)
         if wished == value:
-            because = "it is set"
+            because = SET
         elif wished is not None:
             because = f"{wished} is set: as many as slots, and two, at least"
         else:
             because = reason
         table.add_row(name, str(value), because)
+    table.add_row("dtype", numbers.name, numbers.because)
     return table
 
 
 def _memory(plan: Plan) -> Table:
     table = Table("memory", "each", "in all", title="What it takes at most", title_justify="left")
     machine = plan.machine
-    table.add_row("the machine", "", size(machine.memory))
+    table.add_row("the machine", "", shown(machine.memory))
     if machine.device is not None:
-        table.add_row("its GPU", "", size(machine.device))
-    table.add_row("base model", "", size(plan.load.base))
+        table.add_row("its GPU", "", shown(machine.device))
+    table.add_row("base model", "", shown(plan.load.base))
     if machine.device is None:
-        table.add_row("KV cache", "", size(machine.kv_cache))
-    table.add_row("may be slots", "", size(plan.slots_share))
-    table.add_row(f"{plan.max_loras} slots", size(plan.slot), size(plan.slots))
+        table.add_row("KV cache", "", shown(machine.kv_cache))
+    table.add_row("may be slots", "", shown(plan.slots_share))
+    table.add_row(f"{plan.max_loras} slots", shown(plan.slot), shown(plan.slots))
     table.add_row("may be adapters, slots among them" if machine.device is None else "may be adapters", "",
-                  size(plan.share))  # fmt: skip
-    table.add_row(f"{plan.max_cpu_loras} adapters in memory", size(plan.kept), size(plan.all_kept))
+                  shown(plan.share))  # fmt: skip
+    table.add_row(f"{plan.max_cpu_loras} adapters in memory", shown(plan.kept), shown(plan.all_kept))
     if not plan.fits:
         table.add_row(f"it does not fit: set {FEWER} lower, or use a larger machine", "", "")
     return table
@@ -108,10 +117,5 @@ def _ranks(plan: Plan) -> Table:
         served = (
             "" if rank <= plan.max_lora_rank else f"not served: CHORUS_MAX_LORA_RANK is {plan.max_lora_rank}"
         )
-        table.add_row(str(rank), str(count), size(in_memory(plan.machine, plan.load.width, rank)), served)
+        table.add_row(str(rank), str(count), shown(in_memory(plan.machine, plan.load, rank)), served)
     return table
-
-
-def size(count: int) -> str:
-    """`6.9 MB`, `1.2 GB`."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -14,10 +14,11 @@ import uvicorn
 
 from adapters import base as bases
 from adapters import planned
-from cli import options, plan
+from cli import doctor, options, plan
 from records.settings import Settings
 from server.app import create_app
-from server.engine.flags import FlagRefused, limits
+from server.engine import lora_choice, machine
+from server.engine.flags import FlagRefused, split
 from server.engine.lora_kernels import KernelRefused
 from server.engine.vllm import VllmEngine
 from server.keeper import Keeper
@@ -108,12 +109,15 @@ def run(settings: Settings, *, worker: bool, flags: Sequence[str]) -> int:
     except bases.BaseNotFound as error:
         raise options.stop(str(error)) from None
     try:
-        given, flags = limits(flags)
-        settings, chosen = planned.settle(settings.model_copy(update=given), base, database)
+        given, flags = split(flags)
+        settings = settings.model_copy(update=given)
+        products = lora_choice.choose(settings.cpu_lora)
+        settings, chosen, numbers = planned.settle(settings, base, database, kernel=products.native)
         engine = VllmEngine(settings, base, flags)
     except (FlagRefused, KernelRefused, planned.BadVariable) as error:
         raise options.stop(str(error)) from None
-    options.errors.print(f"chorus: {plan.line(chosen)}")
+    for line in (*doctor.lines(machine.look(settings.home), chosen, numbers, products), plan.line(chosen)):
+        options.errors.print(f"chorus: {line}", soft_wrap=True)
     app = create_app(settings, engine, database, base)
     config = uvicorn.Config(
         app,

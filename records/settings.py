@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     engine_forkserver: bool = Field(
         True, description="Engine processes are forked from one that has imported vLLM; else they import it."
     )
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = Field(
+        None, description="Numbers that the engine computes in; default: what is fast on this CPU."
+    )
     max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest upload, in bytes.")
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1, description="Largest JSON request body, in bytes.")
     lease_seconds: float = Field(30.0, gt=0, description="A worker silent for this long loses its job.")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from adapters import base
+from adapters import base, planned
 from records import settings
 from records.database import Database
 from server.engine.base import Engine
@@ -33,10 +33,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def real_engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
-    """vLLM on `tiny`, in this process. Tests that use it run with `loop_scope="module"`."""
+    """vLLM on `tiny`, in this process, in the dtype of this machine; in another with CHORUS_DTYPE. Tests that
+    use it run with `loop_scope="module"`."""
     os.environ.update(ENVIRONMENT)
     home = tmp_path_factory.mktemp("engine")
-    engine = VllmEngine(settings.load(home=home), base.resolve("tiny", home))
+    tiny, given = base.resolve("tiny", home), settings.load(home=home)
+    numbers = planned.numbers_for(given, tiny.path).name
+    engine = VllmEngine(given.model_copy(update={"dtype": numbers}), tiny)
     await engine.start()
     yield engine
     await engine.stop()

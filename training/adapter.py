@@ -19,7 +19,7 @@ from safetensors.torch import save as as_bytes
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from adapters import check
+from adapters import check, cpu
 from adapters.base import Base
 from adapters.manifest import CONFIG, NF4, WEIGHTS
 from adapters.modules import SERVED_LINEARS
@@ -31,7 +31,6 @@ from training.lora import in_one_buffer
 ALPHA_PER_RANK = 2
 LONGEST = 8192
 BF16_PAYS = 384  # hidden size
-BF16_PRODUCTS = ("avx512_bf16", "amx_bf16")  # of torch.cpu.get_capabilities
 
 
 def device() -> torch.device:
@@ -59,10 +58,8 @@ def load_tokenizer(path: Path) -> Any:
 def dtype_for(hidden: int, where: torch.device) -> torch.dtype:
     """Of the frozen base: bf16 where its products are faster (CUDA, and CPUs that have them in hardware) and
     the hidden states are large enough to gain from it; else float32. DECISIONS.md, "Training speed"."""
-    if where.type != "cuda":
-        able = torch.cpu.get_capabilities()
-        if hidden < BF16_PAYS or not any(able.get(name) for name in BF16_PRODUCTS):
-            return torch.float32
+    if where.type != "cuda" and (hidden < BF16_PAYS or not cpu.multiplies_bf16()):
+        return torch.float32
     return torch.bfloat16
 
 

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 from adapters.plan import KV_CACHE
 from records.settings import Settings
+from server.engine import cpu_limit, forkserver
 from server.engine import flags as engine_flags
-from server.engine import forkserver
 from server.engine.vllm_metrics import forget_names
 
 # What vLLM imports when it makes its request handlers.
@@ -60,6 +60,7 @@ def _variables() -> dict[str, str]:
 
 
 def _launch(settings: Settings, flags: list[str]) -> tuple[Any, Any]:
+    cpu_limit.apply()
     _look_at_models_here()
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
@@ -79,6 +80,7 @@ def _launch(settings: Settings, flags: list[str]) -> tuple[Any, Any]:
     config = engine.create_engine_config(usage_context=context)
     meanwhile = Thread(target=_prepare_handlers, name="handlers-import")
     meanwhile.start()
+    cpu_limit.check()
     client = AsyncLLM.from_vllm_config(
         vllm_config=config,
         usage_context=context,

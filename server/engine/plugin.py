@@ -11,7 +11,7 @@ import multiprocessing
 import os
 
 from records.processes import die_with
-from server.engine import chunked_prefill, forkserver
+from server.engine import chunked_prefill, cpu_limit, forkserver
 
 CPU_LORA = "CHORUS_CPU_LORA"  # the setting of that name, which server/engine/vllm.py hands on
 
@@ -23,6 +23,7 @@ def install() -> None:
         # Else an engine outlives its server as two processes with 2.5 GB that ignore SIGTERM. What is forked
         # has been tied to the forkserver by then.
         die_with(parent.pid)
+    cpu_limit.apply()
     _mend_cpu_lora()
     chunked_prefill.begin()
 

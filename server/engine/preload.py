@@ -12,7 +12,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from records.processes import die_with
-from server.engine import forkserver
+from server.engine import cpu_limit, forkserver
 
 # What is forked from this process finds its real parent here.
 PID = os.getpid()
@@ -33,10 +33,12 @@ def _preload() -> None:
         import_module("setproctitle").getproctitle()
     gc.disable()  # a fifth of the time goes into collections that find nothing
     forkserver.use()
+    cpu_limit.apply()
     from vllm.platforms import current_platform
 
     for module in (*EVERYWHERE, *(ON_CPU if current_platform.is_cpu() else ON_GPU)):
         import_module(module)
+    cpu_limit.check()
     import torch
 
     if torch.cuda.is_initialized():

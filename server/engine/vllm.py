@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from adapters.base import TINY, Base
+from adapters.dtype import AUTO
 from adapters.modules import SERVED_LINEARS
 from adapters.planned import kv_cache_gib
 from records.settings import Settings
 from server.engine import flags as engine_flags
-from server.engine import forkserver, launch, lora_kernels, steps
+from server.engine import forkserver, launch, lora_choice, steps
 from server.engine import vllm_wire as wire
 from server.engine.base import (
     AdapterRefused,
@@ -55,7 +56,6 @@ class VllmEngine:
 
     def __init__(self, settings: Settings, base: Base, flags: Sequence[str] = ()) -> None:
         engine_flags.check(flags)
-        lora_kernels.chosen(settings.cpu_lora)
         self._flags = [*_flags(settings, base), *flags]
         self._kv_cache_gib, self._settings = kv_cache_gib(base), settings
         self._client: Any = None
@@ -93,6 +93,8 @@ class VllmEngine:
             self._watching = asyncio.create_task(self._watch(self.steps))
         except engine_flags.FlagRefused as error:
             raise EngineMisconfigured(str(error)) from error
+        except EngineMisconfigured:
+            raise
         except Exception as error:
             raise EngineUnavailable(f"The engine did not start: {error}") from error
         finally:
@@ -240,6 +242,7 @@ class VllmEngine:
 def _flags(settings: Settings, base: Base) -> list[str]:
     flags = [
         *("--model", str(base.path), "--served-model-name", base.slug),
+        *("--dtype", settings.dtype or AUTO),
         *("--enable-lora", "--max-lora-rank", str(settings.largest_rank)),
         *("--max-loras", str(settings.slots)),
         # Room for those that are on their way in while others leave: past this vLLM drops one by itself.
@@ -249,6 +252,7 @@ def _flags(settings: Settings, base: Base) -> list[str]:
         # A model that is shown tools calls them, whatever `tool_choice` says; and "none" has no parser.
         "--exclude-tools-when-tool-choice-none",
     ]
+    flags += lora_choice.flags(settings.dtype or AUTO, settings.cpu_lora)
     if base.path == TINY:
         flags += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
         # So small a model, held to a grammar that allows white space anywhere, may write nothing else.

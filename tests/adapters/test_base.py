@@ -83,6 +83,15 @@ def test_a_folder_that_is_no_model_is_refused_with_what_is_missing(
         base.resolve(str(model), tmp_path)
 
 
+def test_a_glance_finds_the_same_base_and_neither_hashes_nor_writes(model: Path, tmp_path: Path) -> None:
+    seen = base.glance(str(model))
+    assert not (tmp_path / "base-hashes.json").exists()
+    found = base.resolve(str(model), tmp_path)
+    assert (seen.slug, seen.path, seen.source) == (found.slug, found.path, found.source)
+    with pytest.raises(BaseNotFound):
+        base.glance(str(tmp_path / "none"))
+
+
 def test_tiny_ships_with_the_project(tmp_path: Path) -> None:
     found = base.resolve("tiny", tmp_path)
     assert found.slug == "tiny"

@@ -88,7 +88,7 @@ def test_versions_above_a_rank_that_is_set_are_counted_as_not_served(
 def test_a_small_machine_gets_the_usual_slots_and_over_a_thousand_places() -> None:
     plan = choose(HOST, MEDIUM, Wishes())
     assert (plan.max_loras, plan.max_lora_rank) == (DEFAULT_SLOTS, LEAST_RANK)
-    assert plan.kept == weight(MEDIUM.width, PREFERRED_RANK) == 6_918_144
+    assert plan.kept == weight(MEDIUM, PREFERRED_RANK) == 6_918_144
     assert 1000 < plan.max_cpu_loras < MOST_KEPT
     assert plan.fits
 
@@ -112,6 +112,6 @@ def test_large_registered_versions_leave_fewer_places() -> None:
 
 def test_small_ranks_are_kept_in_whole_blocks_on_cpu() -> None:
     small, usual = (choose(HOST, replace(MEDIUM, ranks={one: 10}), Wishes()) for one in (4, 16))
-    assert small.kept == usual.kept == weight(MEDIUM.width, 16)
+    assert small.kept == usual.kept == weight(MEDIUM, 16)
     gpu = replace(HOST, device=80 * GIB)
-    assert choose(gpu, replace(MEDIUM, ranks={4: 10}), Wishes()).kept == weight(MEDIUM.width, 4)
+    assert choose(gpu, replace(MEDIUM, ranks={4: 10}), Wishes()).kept == weight(MEDIUM, 4)

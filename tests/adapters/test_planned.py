@@ -10,6 +10,7 @@ import pytest
 from adapters import base as bases
 from adapters import container, plan, planned, publish
 from adapters.base import Base
+from adapters.dtype import Dtype
 from adapters.manifest import Manifest
 from adapters.plan import GIB
 from records import settings, tenants
@@ -76,26 +77,28 @@ def test_a_server_and_a_process_without_an_engine_come_to_the_same_rank(
 ) -> None:
     assert planned.with_rank(bare, tiny, acme).largest_rank == LEAST_RANK
     register(acme, tiny, 100, 1)
-    settled, chosen = planned.settle(bare, tiny, acme, 8 * GIB)
+    settled, chosen, _ = planned.settle(bare, tiny, acme, 8 * GIB)
     assert settled.largest_rank == planned.with_rank(bare, tiny, acme).largest_rank == 128
     assert (settled.slots, settled.kept) == (chosen.max_loras, chosen.max_cpu_loras)
 
 
 def test_what_is_set_wins(acme: Database, tiny: Base, bare: Settings) -> None:
     given = bare.model_copy(update={"max_loras": 3, "max_cpu_loras": 5, "max_lora_rank": 8})
-    settled, _ = planned.settle(given, tiny, acme)
+    settled, _, _ = planned.settle(given, tiny, acme)
     assert (settled.slots, settled.kept, settled.largest_rank) == (3, 5, 8)
     assert planned.with_rank(given, tiny, acme) is given
 
 
 def test_a_base_weighs_what_its_files_do_and_an_adapter_what_its_layers_do(tiny: Base) -> None:
-    found = planned.load(tiny, {})
-    assert found.base == (tiny.path / "model.safetensors").stat().st_size
-    assert 0 < plan.weight(found.width, 16) < found.base
+    half, whole = (planned.load(tiny, {}, Dtype(name, "")) for name in ("bfloat16", "float32"))
+    size = (tiny.path / "model.safetensors").stat().st_size
+    assert 0 < size - half.base < 16 * 1024, "all but the header"
+    assert whole.base == 2 * half.base
+    assert 0 < plan.weight(half, 16) == plan.weight(whole, 16) < half.base
 
 
 def test_a_base_without_layers_to_adapt_is_planned_for_all_the_same(tmp_path: Path, tiny: Base) -> None:
-    assert planned.load(replace(tiny, path=tmp_path), {}).width == 0
+    assert planned.load(replace(tiny, path=tmp_path), {}, Dtype("auto", "")).width == 0
 
 
 def test_the_limit_of_a_container_is_its_machine(

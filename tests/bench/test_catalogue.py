@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench import runs
+from bench import document, runs
 from bench.catalogue import BENCHES
-from bench.figures import Bench, Figure, flat, named
+from bench.figures import Bar, Bench, Figure, flat, named
 from bench.runs import Run
 
 HERE = Path(bench.__file__).parent
@@ -61,17 +61,36 @@ def test_a_key_with_a_star_names_what_each_case_has_and_no_bar_is_on_it() -> Non
     assert list(named("ratio", keys)) == ["ratio"]
     assert list(named("*/ratio", keys)) == ["small/ratio", "large/ratio"]
     assert list(named("*/mib_*", keys)) == ["large/mib_ours"]
-    assert not [figure for each in BENCHES for figure in each.figures if "*" in figure.key and figure.bar]
+    starred = [figure for each in BENCHES for figure in each.figures if "*" in figure.key]
+    assert not any(str(figure.bar(kind)) for figure in starred for kind in (*document.KINDS, "neon"))
 
 
 def test_a_bar_has_one_side_and_says_whether_it_held() -> None:
-    assert all(figure.most is None or figure.least is None for each in BENCHES for figure in each.figures)
-    most, least, none = Figure("a", "b", most=1.5), Figure("a", "b", least=0.8), Figure("a", "b")
-    assert (most.bar, least.bar, none.bar) == ("at most 1.5", "at least 0.8", "")
+    bars = [
+        figure.bar(kind) for each in BENCHES for figure in each.figures for kind in (*document.KINDS, "neon")
+    ]
+    assert all(bar.most is None or bar.least is None for bar in bars)
+    most, least, none = Bar(most=1.5), Bar(least=0.8), Bar()
+    assert (str(most), str(least), str(none)) == ("at most 1.5", "at least 0.8", "")
     assert [most.held(1.5), most.held(1.51), least.held(0.8), least.held(0.79)] == [True, False, True, False]
-    assert Figure("failed", "b", most=0).bar == "at most 0"
+    assert str(Bar(most=0)) == "at most 0"
+
+
+def test_a_kind_of_cpu_has_a_bar_of_its_own_or_the_one_of_all() -> None:
+    figure = Figure("a", "b", most=2, on={"avx2": Bar(least=1), "neon": Bar()})
+    assert [str(figure.bar(kind)) for kind in ("avx512_bf16", "avx2", "neon")] == [
+        "at most 2",
+        "at least 1",
+        "",
+    ]
 
 
 def test_a_nested_result_is_read_by_case_and_key() -> None:
     nested = {"25m": {"speed": 3.5, "memory": 0.4}, "errors": 0}
     assert dict(flat(nested)) == {"25m/speed": 3.5, "25m/memory": 0.4, "errors": 0}
+
+
+@pytest.mark.parametrize("each", BENCHES, ids=lambda each: each.name)
+def test_each_takes_the_options_that_the_runner_gives_it(each: Bench) -> None:
+    module = (HERE / f"{each.name}.py").read_text()
+    assert "options.serving(" in module or "options.parser(" in module

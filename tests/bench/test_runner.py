@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from adapters import cpu
 from bench import __main__ as command
-from bench import document, machine, runner, runs
+from bench import document, machine, options, runner, runs
 from bench.catalogue import BENCHES
 from bench.figures import Bench
 from bench.runs import Run
+from tests.adapters.test_cpu import AVX2, ZEN5, act_as, x86
 
 SERVING = next(each for each in BENCHES if each.name == "swap")
 ALONE = next(each for each in BENCHES if each.name == "admission")
@@ -82,6 +84,46 @@ def test_a_kept_run_names_its_command_but_no_folder(monkeypatch: pytest.MonkeyPa
     assert str(tmp_path) not in json.dumps(run.figures | run.machine)
 
 
+def test_a_run_that_was_made_to_act_as_a_lesser_cpu_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    act_as(monkeypatch, tmp_path, x86(ZEN5))
+    monkeypatch.setattr(runner, "measure", lambda command, seconds: ({"a": 1.0}, None))
+
+    def kept(cpu: str | None) -> Run:
+        return runner.run(ALONE, quick=False, device="cpu", base=None, cpu=cpu)
+
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    assert (kept(None).kind, kept(None).forced) == ("avx512_bf16", None)
+    for name, value in options.ACT_AS["avx2"].items():
+        monkeypatch.setenv(name, value)
+    forced = kept("avx2")
+    assert (forced.kind, forced.forced) == ("avx2", "avx512_bf16")
+    assert forced.command == "python -m bench.admission --cpu avx2"
+    assert "avx512_bf16" in forced.machine["flags"], "the machine is what it is"
+
+
+@pytest.mark.parametrize(
+    ("flags", "wished", "kind"),
+    [(ZEN5, "avx2", "avx2"), (ZEN5, "avx512", "avx512"), (AVX2, "avx2", "avx2"), (AVX2, "avx512", None)],
+)
+def test_a_bench_acts_as_the_cpu_that_it_is_told_or_says_that_it_cannot(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, wished: str, kind: str | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    act_as(monkeypatch, tmp_path, x86(flags))
+    for name in options.ACT_AS["avx2"]:
+        monkeypatch.setenv(name, "")  # as it was, after the test
+    parser = options.parser("What it is.", "half")
+    if kind is None:
+        with pytest.raises(SystemExit):
+            parser.parse_args(["--cpu", wished])
+        assert "this CPU is avx2 and cannot act as that" in capsys.readouterr().err
+    else:
+        parser.parse_args(["--cpu", wished])
+        assert cpu.kind() == kind
+
+
 def test_the_commit_that_is_kept_is_the_one_that_began(monkeypatch: pytest.MonkeyPatch) -> None:
     heads = ["before"]
     monkeypatch.setattr(runner, "measure", lambda command, seconds: ({}, heads.append("after")))
@@ -100,11 +142,11 @@ def suite(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     """The command with a runner that fails on `swap`: what ran, what was kept, how often it was written."""
     seen: dict[str, list[Any]] = {"ran": [], "kept": [], "written": []}
 
-    def run(each: Bench, *, quick: bool, device: str, base: str | None) -> Run:
+    def run(each: Bench, *, quick: bool, device: str, base: str | None, cpu: str | None) -> Run:
         seen["ran"].append(each.name)
         failed = "status 1" if each.name == "swap" else None
         return Run(
-            each.name, device, base, quick, "python", None, "2026-11-28T07:18Z", 1, failed,
+            each.name, "avx2", None, device, base, quick, "python", None, "2026-11-28T07:18Z", 1, failed,
             None if failed else {each.figures[0].key: 1.0}, {},
         )  # fmt: skip
 

@@ -13,6 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from adapters import cpu
 from adapters.base import resolve
 from adapters.check import admit
 from adapters.manifest import CONFIG, WEIGHTS
@@ -117,17 +118,15 @@ def test_training_goes_on_from_any_adapter_that_is_served(small_base: Path, tmp_
 @pytest.mark.parametrize(
     ("hidden", "able", "dtype"),
     [
-        (4096, {"avx512_bf16": True}, torch.bfloat16),
-        (4096, {"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
-        (384, {"avx512_bf16": True}, torch.bfloat16),
-        (256, {"avx512_bf16": True}, torch.float32),
-        (4096, {"avx512_bf16": False}, torch.float32),
-        (4096, {}, torch.float32),
+        (4096, True, torch.bfloat16),
+        (384, True, torch.bfloat16),
+        (256, True, torch.float32),
+        (4096, False, torch.float32),
     ],
 )
 def test_a_cpu_trains_over_bf16_where_it_multiplies_in_it_and_the_model_is_large_enough(
-    monkeypatch: pytest.MonkeyPatch, hidden: int, able: dict[str, bool], dtype: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, hidden: int, able: bool, dtype: torch.dtype
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr(cpu, "multiplies_bf16", lambda: able)
     assert adapter.dtype_for(hidden, CPU) is dtype
     assert adapter.dtype_for(hidden, torch.device("cuda")) is torch.bfloat16
