@@ -99,7 +99,8 @@ def _told(facts: Facts, follows: Follows | None, found: list[Finding]) -> dict[s
 
 
 def _machine(facts: Facts) -> Table:
-    table = Table("", "", title="This machine", title_justify="left", show_header=False)
+    table = Table("", title="This machine", title_justify="left", show_header=False)
+    table.add_column(overflow="fold")
     none = "none"
     limited = f" (acts as {facts.kind})" if facts.kind != facts.own_kind else ""
     rows = {
@@ -133,7 +134,9 @@ def _served(follows: Follows) -> Table:
 def _findings(found: list[Finding]) -> Table | str:
     if not found:
         return "Nothing stops or slows a server here."
-    table = Table("", "what", "what to do", title="Findings", title_justify="left")
+    table = Table("", title="Findings", title_justify="left")
+    for name in ("what", "what to do"):
+        table.add_column(name, overflow="fold")  # a command must be whole
     for finding in found:
         table.add_row(finding.level.value, finding.what, finding.mend)
     return table
