@@ -21,6 +21,7 @@ from records.database import Database
 from records.settings import Settings, load
 from tests.adapters.bad_adapters import BAD, good, make
 from tests.live import LiveServer
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.engine
 
@@ -102,7 +103,7 @@ def test_no_bad_upload_harms_the_engine_or_a_stream_beside_it(
             paths = {"config": folder / CONFIG, "weights": folder / WEIGHTS}
             with paths["config"].open("rb") as config, paths["weights"].open("rb") as weights:
                 answer = httpx.post(
-                    f"{live_server.base_url}/adapters", headers=headers, timeout=120,
+                    f"{live_server.base_url}/adapters", headers=headers, timeout=PATIENCE,
                     files={"config": config, "weights": weights}, data={"brand": "bad"},
                 )  # fmt: skip
             if answer.status_code == 200:

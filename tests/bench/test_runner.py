@@ -15,12 +15,13 @@ from bench import document, machine, runner, runs
 from bench.catalogue import BENCHES
 from bench.figures import Bench
 from bench.runs import Run
+from tests.patience import PATIENCE
 
 SERVING = next(each for each in BENCHES if each.name == "swap")
 ALONE = next(each for each in BENCHES if each.name == "admission")
 
 
-def measured(code: str, seconds: float = 60) -> tuple[Any, Any]:
+def measured(code: str, seconds: float = PATIENCE) -> tuple[Any, Any]:
     return runner.measure([sys.executable, "-c", code], seconds)
 
 
