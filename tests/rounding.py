@@ -8,15 +8,38 @@ and the dtype, so a test measures it on the base model, where no adapter can be 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 
+from tests.live import LiveServer
+
+MESSAGE = "Hi, I am Marta Velasco. My order 48213, the linen scarf, arrived torn. What happens now?"
 LOGIT = 8  # what logits are of the order of
+STRENGTH = 0.3  # of random adapters any two of which are far apart, whatever the dtype rounds
 TIMES = 4.0  # what the base is off by, an adapter may be: its own products round too
 MOST = 64  # roundings, one after the other, that differ in the worst case
 CLEAR = 3.0  # so many times what is allowed two adapters are apart
+
+
+def question(text: str = MESSAGE) -> dict[str, Any]:
+    """A chat whose answers can be compared by `apart`."""
+    return {
+        "messages": [{"role": "user", "content": text}],
+        "max_tokens": 24,
+        "temperature": 0,
+        "logprobs": True,
+        "top_logprobs": 5,
+        "ignore_eos": True,
+    }
+
+
+def questions() -> list[dict[str, Any]]:
+    """As many as make a batch, of one form."""
+    return [question(MESSAGE.replace("48213", str(48213 + 7 * number))) for number in range(8)]
 
 
 def apart(one: dict[str, Any], other: dict[str, Any]) -> float:
@@ -37,6 +60,21 @@ def allowed(floor: float, dtype: torch.dtype) -> float:
     rounding = LOGIT * torch.finfo(dtype).eps
     assert floor < MOST * rounding, f"the base model alone and beside itself is {floor} apart"
     return max(2 * rounding, TIMES * floor)
+
+
+def allowed_on(server: LiveServer) -> float:
+    """`allowed`, as measured on a whole server."""
+    client = server.client()
+
+    def ask(asked: dict[str, Any]) -> dict[str, Any]:
+        return client.post("/chat/completions", body={**asked, "model": "tiny"}, cast_to=dict[str, Any])
+
+    alone = [ask(asked) for asked in questions()]
+    with ThreadPoolExecutor(len(alone)) as pool:
+        together = list(pool.map(ask, questions()))
+    # As vLLM says it when it starts.
+    (dtype,) = set(re.findall(r"\bdtype=torch\.(\w+)", server.log.read_text(errors="replace")))
+    return allowed(max(map(apart, alone, together)), getattr(torch, dtype))
 
 
 def assert_clear(answers: Sequence[dict[str, Any]], limit: float) -> None:

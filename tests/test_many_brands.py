@@ -5,23 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from tests.live import LiveServer
-from tests.rounding import allowed, apart, assert_clear
-from tests.server.test_mixed_batch import STRENGTH, question, questions
+from tests.rounding import STRENGTH, allowed_on, apart, assert_clear, question
 
 pytestmark = pytest.mark.engine
 
 SLOTS, KEPT, BRANDS = 2, 4, 7
-QUESTION: Any = [
-    {"role": "user", "content": "Hi, I am Ada Moreau. My order 70412, the silk scarf, arrived torn."}
-]
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +31,6 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     server.stop()
 
 
-def dtype_of(server: LiveServer) -> torch.dtype:
-    """As vLLM says it when it starts."""
-    (name,) = set(re.findall(r"\bdtype=torch\.(\w+)", server.log.read_text(errors="replace")))
-    return getattr(torch, name)
-
-
 def value(metrics: str, series: str) -> float:
     (found,) = re.findall(rf"^{re.escape(series)} (\S+)$", metrics, re.MULTILINE)
     return float(found)
@@ -51,17 +39,14 @@ def value(metrics: str, series: str) -> float:
 def test_more_brands_than_slots_answer_as_each_alone_and_the_bounds_hold(crowded: LiveServer) -> None:
     client, brands = crowded.client(), [f"brand-{number}" for number in range(BRANDS)]
 
-    def ask(brand: str, asked: dict[str, Any] | None = None) -> dict[str, Any]:
-        body = {**(asked or question()), "model": brand}
-        return client.post("/chat/completions", body=body, cast_to=dict[str, Any])
+    def ask(brand: str) -> dict[str, Any]:
+        return client.post("/chat/completions", body={**question(), "model": brand}, cast_to=dict[str, Any])
 
+    limit = allowed_on(crowded)
     alone = {brand: ask(brand) for brand in brands}
     assert len({answer["model"] for answer in alone.values()}) == BRANDS
+    assert_clear(list(alone.values()), limit)
     with ThreadPoolExecutor(3 * BRANDS) as pool:
-        base_alone = [ask("tiny", asked) for asked in questions()]
-        together = pool.map(partial(ask, "tiny"), questions())
-        limit = allowed(max(map(apart, base_alone, together)), dtype_of(crowded))
-        assert_clear(list(alone.values()), limit)
         asked = [brands[number % BRANDS] for number in range(9 * BRANDS)]
         running = [pool.submit(ask, brand) for brand in asked]
         held = [0.0]

@@ -13,29 +13,11 @@ import torch
 from bench.adapters import random_adapter
 from server.engine.base import AdapterRefused, Engine, Kind, Version
 from server.engine.vllm import VllmEngine
-from tests.rounding import CLEAR, allowed, apart, assert_clear
+from tests.rounding import CLEAR, MESSAGE, STRENGTH, allowed, apart, assert_clear, question, questions
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
 BRANDS = 8
-STRENGTH = 0.5  # of the adapters: any two are far apart, whatever the dtype rounds
-MESSAGE = "Hi, I am Marta Velasco. My order 48213, the linen scarf, arrived torn. What happens now?"
-
-
-def question(text: str = MESSAGE) -> dict[str, Any]:
-    return {
-        "messages": [{"role": "user", "content": text}],
-        "max_tokens": 24,
-        "temperature": 0,
-        "logprobs": True,
-        "top_logprobs": 5,
-        "ignore_eos": True,
-    }
-
-
-def questions() -> list[dict[str, Any]]:
-    """As many as there are brands, of the same form."""
-    return [question(MESSAGE.replace("48213", str(48213 + 7 * number))) for number in range(BRANDS)]
 
 
 async def ask(engine: Engine, kind: Kind, body: dict[str, Any], version: Version | None) -> dict[str, Any]:
