@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from records.database import Database
 from records.models import SUCCEEDED, Job, new_id
 from records.settings import Settings
 from server.app import create_app
+from server.engine.base import Kind
+from server.engine.base import Version as Loaded
 from server.engine.fake import FakeEngine
 from server.house import House
 from tests.patience import PATIENCE
@@ -48,6 +51,20 @@ class Held(FakeEngine):
         while not self.may_start:  # noqa: ASYNC110 - set from another thread
             await asyncio.sleep(0.01)
         await super().start()
+
+
+class Stepwise(FakeEngine):
+    """Gives each frame of a stream when it may."""
+
+    may_give = given = 0
+
+    async def generate(self, kind: Kind, body: dict[str, Any], version: Loaded | None) -> Any:
+        async with aclosing(super().generate(kind, body, version)) as items:
+            async for item in items:
+                while body.get("stream") and self.given == self.may_give:  # noqa: ASYNC110 - set from another thread
+                    await asyncio.sleep(0.001)
+                self.given += bool(body.get("stream"))
+                yield item
 
 
 @dataclass

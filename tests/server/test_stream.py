@@ -7,7 +7,7 @@ import gc
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,12 +16,12 @@ import openai
 import pytest
 
 from server import stream
-from server.engine.base import Kind, RequestRefused, Version
+from server.engine.base import RequestRefused
 from server.engine.fake import FakeEngine
 from server.stream import ClientGone, unless_gone
 from tests.conforms import conforms
 from tests.patience import PATIENCE
-from tests.server.conftest import Running, Stage, until
+from tests.server.conftest import Running, Stage, Stepwise, until
 
 LONG: Any = [{"role": "user", "content": "word " * 200}]
 CHAT = "/v1/chat/completions"
@@ -159,25 +159,12 @@ def test_an_engine_without_any_answer_is_a_500(server: Running, monkeypatch: pyt
     assert in_flight(server) == 0
 
 
-class Stepwise(FakeEngine):
-    """Gives each frame of a stream when it may."""
-
-    may_give = given = 0
-
-    async def generate(self, kind: Kind, body: dict[str, Any], version: Version | None) -> Any:
-        async with aclosing(super().generate(kind, body, version)) as items:
-            async for item in items:
-                while body.get("stream") and self.given == self.may_give:  # noqa: ASYNC110 - set from another thread
-                    await asyncio.sleep(0.001)
-                self.given += bool(body.get("stream"))
-                yield item
-
-
 def test_frames_leave_as_they_come(serve: Stage) -> None:
     """Nothing between the engine and the socket collects them: each is there before the next one is made."""
     engine = Stepwise()
     message = [{"role": "user", "content": "a b c d e f"}]
-    body = {"model": "tiny", "messages": message, "stream": True}
+    # With usage, as its frame would go no further else.
+    body = {"model": "tiny", "messages": message, "stream": True, "stream_options": {"include_usage": True}}
     engine.may_give = 1
     with serve(engine).http().stream("POST", CHAT, json=body) as got:
         for chunk in got.iter_raw():
