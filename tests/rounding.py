@@ -18,11 +18,13 @@ import torch
 from tests.live import LiveServer
 
 MESSAGE = "Hi, I am Marta Velasco. My order 48213, the linen scarf, arrived torn. What happens now?"
-LOGIT = 8  # what logits are of the order of
 STRENGTH = 0.3  # of random adapters any two of which are far apart, whatever the dtype rounds
+LOGIT = 8  # what logits are of the order of
+# Roundings that add up on the way to a logit: products of coarser dtypes are summed in float32 and rounded
+# once, those of float32 are rounded at each addition.
+ROUNDINGS = {torch.float32: 128, torch.bfloat16: 8, torch.float16: 8}
 TIMES = 4.0  # what the base is off by, an adapter may be: its own products round too
-MOST = 64  # roundings, one after the other, that differ in the worst case
-CLEAR = 3.0  # so many times what is allowed two adapters are apart
+CLEAR = 2.0  # so many times what is allowed two adapters are apart
 
 
 def question(text: str = MESSAGE) -> dict[str, Any]:
@@ -55,11 +57,10 @@ def apart(one: dict[str, Any], other: dict[str, Any]) -> float:
 
 
 def allowed(floor: float, dtype: torch.dtype) -> float:
-    """Of an adapter's answer alone and beside others, where the base's are `floor` apart: at least what two
-    roundings of a logit to `dtype` make."""
-    rounding = LOGIT * torch.finfo(dtype).eps
-    assert floor < MOST * rounding, f"the base model alone and beside itself is {floor} apart"
-    return max(2 * rounding, TIMES * floor)
+    """Of an adapter's answer alone and beside others, where the base's are `floor` apart."""
+    rounding = ROUNDINGS[dtype] * LOGIT * torch.finfo(dtype).eps
+    assert floor < rounding, f"the base model alone and beside itself is {floor} apart"
+    return max(rounding, TIMES * floor)
 
 
 def allowed_on(server: LiveServer) -> float:
