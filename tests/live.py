@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 from openai import OpenAI
 
 from bench.adapters import random_adapter
+from tests.patience import PATIENCE
 
 # CXX: logprobs must work on a machine without a compiler.
 ENVIRONMENT = {
@@ -28,7 +30,6 @@ ENVIRONMENT = {
 }
 # By these all tests on the real engine run as on another machine; so they do by ONEDNN_MAX_CPU_ISA.
 KIND_OF_RUN = ("CHORUS_DTYPE", "CHORUS_CPU_LORA")
-START_SECONDS = 300  # a limit against hanging for ever, not a target
 
 
 def free_port() -> int:
@@ -59,9 +60,10 @@ class LiveServer:
     def new_key(self, tenant: str) -> str:
         return self.chorus("tenants", "create", tenant, "--home", str(self.home)).strip()
 
-    def publish(self, brand: str, seed: int) -> str:
-        """A version of random weights that goes live for the tenant `acme`; gives back its name."""
-        adapter = random_adapter(self.home / f"made-{brand}-{seed}", seed)
+    def publish(self, brand: str, seed: int, **given: Any) -> str:
+        """A version of random weights (bench/adapters.py) that goes live for the tenant `acme`; gives back
+        its name."""
+        adapter = random_adapter(self.home / f"made-{brand}-{seed}", seed, **given)
         said = self.chorus(
             "adapters", "import", str(adapter), "--tenant", "acme", "--brand", brand,
             "--home", str(self.home), "--promote", "--json",
@@ -86,7 +88,7 @@ class LiveServer:
             self.process = subprocess.Popen(command, env=self._environment(), stdout=log, stderr=log)
 
     def wait_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             assert self.process is not None
             assert self.process.poll() is None, f"the server ended:\n{self.tail()}"
@@ -104,9 +106,9 @@ class LiveServer:
             return []
         below = psutil.Process(self.process.pid).children(recursive=True)
         self.process.send_signal(how)
-        self.process.wait(60)
+        self.process.wait(PATIENCE)
         self.process = None
-        _, alive = psutil.wait_procs(below, timeout=15)
+        _, alive = psutil.wait_procs(below, timeout=PATIENCE)
         return alive
 
     def restart(self) -> None:
@@ -114,14 +116,14 @@ class LiveServer:
         self.start()
 
     def client(self, key: str | None = None) -> OpenAI:
-        return OpenAI(base_url=self.base_url, api_key=key or self.api_key, timeout=120)
+        return OpenAI(base_url=self.base_url, api_key=key or self.api_key, timeout=PATIENCE)
 
     def metrics(self) -> str:
-        return httpx.get(f"{self.root}/metrics").text
+        return httpx.get(f"{self.root}/metrics", timeout=PATIENCE).text
 
     def wait_for_engine_process(self) -> None:
         """Until the engine's first process is there: long before it is ready."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             assert self.process is not None
             for child in psutil.Process(self.process.pid).children(recursive=True):

@@ -7,9 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from openai import Stream
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from adapters import base as bases
 from adapters import imported
@@ -21,10 +24,11 @@ from records.database import Database
 from records.settings import Settings, load
 from tests.adapters.bad_adapters import BAD, good, make
 from tests.live import LiveServer
+from tests.patience import PATIENCE
+from tests.rounding import STRENGTH, allowed_on, apart, assert_clear, question
 
 pytestmark = pytest.mark.engine
 
-ASKED = [{"role": "user", "content": "Hello, I am Ana Brandt. The oak table from order 50718 is late."}]
 LARGEST = Settings.model_fields["max_file_bytes"].default
 FOREIGN = [name for name, bad in BAD.items() if not bad.own]  # a stranger sends no manifest
 
@@ -40,20 +44,26 @@ def can_be_sent(folder: Path) -> bool:
     )
 
 
-def stream(server: LiveServer, model: str) -> str:
-    """A greedy answer, streamed to its end; raises where it breaks off."""
-    chunks = server.client().chat.completions.create(
-        model=model, messages=ASKED, temperature=0, max_tokens=48, stream=True
+def stream(server: LiveServer, model: str) -> dict[str, Any]:
+    """A greedy answer, streamed to its end, to be compared with others; raises where it breaks off."""
+    chunks = server.client().post(
+        "/chat/completions",
+        body={**question(), "model": model, "stream": True},
+        cast_to=ChatCompletion,
+        stream=True,
+        stream_cls=Stream[ChatCompletionChunk],
     )
     choices = [chunk.choices[0] for chunk in chunks]
     assert choices[-1].finish_reason is not None
-    return "".join(choice.delta.content or "" for choice in choices)
+    steps = [step.model_dump() for choice in choices if choice.logprobs for step in choice.logprobs.content]
+    assert steps
+    return {"choices": [{"logprobs": {"content": steps}}]}
 
 
 @contextmanager
-def streaming(server: LiveServer, model: str) -> Iterator[list[str]]:
+def streaming(server: LiveServer, model: str) -> Iterator[list[dict[str, Any]]]:
     """One stream after the other in a thread, for as long as the block lasts; gives what they said."""
-    said: list[str] = []
+    said: list[dict[str, Any]] = []
     broken: list[Exception] = []
     over = threading.Event()
 
@@ -90,8 +100,9 @@ def test_no_bad_upload_harms_the_engine_or_a_stream_beside_it(
     live_server: LiveServer, corpus: dict[str, Path]
 ) -> None:
     """What is no loss to repair is repaired and said; such a version answers."""
-    steady = live_server.publish("steady", 3)
-    expected = stream(live_server, steady)
+    steady = live_server.publish("steady", 3, strength=STRENGTH)
+    limit, expected = allowed_on(live_server), stream(live_server, steady)
+    assert_clear([expected, stream(live_server, "tiny")], limit)
     headers = {"Authorization": f"Bearer {live_server.api_key}"}
     before = _engine_failures(live_server)
     refused = repaired = 0
@@ -102,7 +113,7 @@ def test_no_bad_upload_harms_the_engine_or_a_stream_beside_it(
             paths = {"config": folder / CONFIG, "weights": folder / WEIGHTS}
             with paths["config"].open("rb") as config, paths["weights"].open("rb") as weights:
                 answer = httpx.post(
-                    f"{live_server.base_url}/adapters", headers=headers, timeout=120,
+                    f"{live_server.base_url}/adapters", headers=headers, timeout=PATIENCE,
                     files={"config": config, "weights": weights}, data={"brand": "bad"},
                 )  # fmt: skip
             if answer.status_code == 200:
@@ -118,7 +129,7 @@ def test_no_bad_upload_harms_the_engine_or_a_stream_beside_it(
     print(f"{refused} refused, {repaired} repaired, {len(said)} streams beside them")
     assert refused >= 100
     assert said
-    assert set(said) == {expected}
+    assert max(apart(one, expected) for one in said) < limit
     assert _engine_failures(live_server) == before
 
 
@@ -126,8 +137,8 @@ def test_no_bad_folder_on_the_servers_disk_becomes_a_version(
     live_server: LiveServer, corpus: dict[str, Path], base: Base
 ) -> None:
     """As `chorus adapters import` takes them in beside the running server: links, missing files and all."""
-    steady = live_server.publish("steady", 3)
-    expected = stream(live_server, steady)
+    steady = live_server.publish("steady", 3, strength=STRENGTH)
+    limit, expected = allowed_on(live_server), stream(live_server, steady)
     database = Database(load(home=live_server.home).url)
     names = [name for name, folder in corpus.items() if not can_be_sent(folder)]
     assert names
@@ -140,8 +151,7 @@ def test_no_bad_folder_on_the_servers_disk_becomes_a_version(
                 )  # fmt: skip
             assert caught.value.code == BAD[name].code, name
     database.close()
-    assert set(said) <= {expected}
-    assert stream(live_server, steady) == expected
+    assert all(apart(one, expected) < limit for one in [*said, stream(live_server, steady)])
 
 
 def _engine_failures(server: LiveServer) -> list[str]:

@@ -13,6 +13,7 @@ from openai import OpenAI
 from examples.brands import BRANDS
 from examples.brands.case import Case
 from tests.live import LiveServer
+from tests.patience import PATIENCE
 from tests.test_loop import events, succeeded, wait_for
 
 pytestmark = pytest.mark.engine
@@ -29,7 +30,7 @@ def client(live_server: LiveServer) -> OpenAI:
 @pytest.fixture(scope="module")
 def http(live_server: LiveServer) -> httpx.Client:
     key = {"Authorization": f"Bearer {live_server.api_key}"}
-    return httpx.Client(base_url=live_server.base_url, headers=key, timeout=120)
+    return httpx.Client(base_url=live_server.base_url, headers=key, timeout=PATIENCE)
 
 
 def upload(client: OpenAI, rows: Sequence[dict[str, Any]]) -> str:

@@ -17,12 +17,12 @@ from openai import OpenAI
 
 from examples.brands import BRANDS
 from tests.live import LiveServer
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.engine
 
 LUXE = BRANDS["luxe"]
 QUESTION = [{"role": "user", "content": "Hello, I am Ines Duarte. Where is my order 50718, the silk tie?"}]
-PATIENCE = 400  # seconds: a limit against hanging for ever
 
 
 def training_file(client: OpenAI, count: int, seed: int = 0) -> str:
@@ -147,12 +147,17 @@ def test_tools_json_schema_logprobs_stop_and_n_work(client: OpenAI) -> None:
 
     tool = {"type": "function", "function": {"name": "find_order", "parameters": schema}}
     called = client.chat.completions.create(
-        model="tiny", messages=QUESTION, tools=[tool], tool_choice="required", max_tokens=120, temperature=0
+        model="tiny",
+        messages=QUESTION,
+        tools=[tool],
+        tool_choice="required",
+        parallel_tool_calls=False,
+        max_tokens=250,  # more than the longest call that fits the schema, in single bytes
+        temperature=0,
     )
-    call = called.choices[0].message.tool_calls[0].function
-    assert call.name == "find_order"
-    # Only a strict tool's arguments are sure to fit its schema, and there `tiny` runs into white space.
-    assert "order" in json.loads(call.arguments)
+    (call,) = called.choices[0].message.tool_calls
+    assert call.function.name == "find_order"
+    assert set(json.loads(call.function.arguments)) == {"order", "late"}
 
     several = client.chat.completions.create(
         model="tiny", messages=QUESTION, n=3, max_tokens=8, logprobs=True, top_logprobs=3, stop=["."]

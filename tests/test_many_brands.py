@@ -11,14 +11,11 @@ from typing import Any
 import pytest
 
 from tests.live import LiveServer
-from tests.server.test_mixed_batch import assert_same, question
+from tests.rounding import STRENGTH, allowed_on, apart, assert_clear, question
 
 pytestmark = pytest.mark.engine
 
 SLOTS, KEPT, BRANDS = 2, 4, 7
-QUESTION: Any = [
-    {"role": "user", "content": "Hi, I am Ada Moreau. My order 70412, the silk scarf, arrived torn."}
-]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +25,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     home: Path = tmp_path_factory.mktemp("crowded")
     server = LiveServer(home, *flags)
     for number in range(BRANDS):
-        server.publish(f"brand-{number}", number)
+        server.publish(f"brand-{number}", number, strength=STRENGTH)
     server.start()
     yield server
     server.stop()
@@ -45,8 +42,10 @@ def test_more_brands_than_slots_answer_as_each_alone_and_the_bounds_hold(crowded
     def ask(brand: str) -> dict[str, Any]:
         return client.post("/chat/completions", body={**question(), "model": brand}, cast_to=dict[str, Any])
 
+    limit = allowed_on(crowded)
     alone = {brand: ask(brand) for brand in brands}
     assert len({answer["model"] for answer in alone.values()}) == BRANDS
+    assert_clear(list(alone.values()), limit)
     with ThreadPoolExecutor(3 * BRANDS) as pool:
         asked = [brands[number % BRANDS] for number in range(9 * BRANDS)]
         running = [pool.submit(ask, brand) for brand in asked]
@@ -58,7 +57,7 @@ def test_more_brands_than_slots_answer_as_each_alone_and_the_bounds_hold(crowded
         mixed = [answer.result() for answer in running]
     for brand, answer in zip(asked, mixed, strict=True):
         assert answer["model"] == alone[brand]["model"]
-        assert_same(answer, alone[brand], brand)
+        assert apart(answer, alone[brand]) < limit, brand
     assert max(held) == SLOTS
     after = crowded.metrics()
     assert value(after, 'chorus_requests_waiting{place="slot"}') == 0

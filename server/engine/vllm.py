@@ -40,12 +40,13 @@ from server.engine.loading import Loaders
 from server.engine.plugin import CPU_LORA
 from server.engine.processes import end, engine_processes
 from server.engine.steps import Steps
+from server.engine.tool_calls import hold_to_schemas
 from server.engine.watchdog import Watchdog
 
 STOP_SECONDS = 3
+COMPACT_JSON = {"backend": "xgrammar", "disable_any_whitespace": True}
 
 log = logging.getLogger("chorus.server")
-COMPACT_JSON = {"backend": "xgrammar", "disable_any_whitespace": True}
 
 
 class VllmEngine:
@@ -268,4 +269,5 @@ async def _handlers(client: Any, arguments: Any) -> Any:
     await client.reset_mm_cache()
     state = State()
     await init_app_state(client, state, arguments, await client.get_supported_tasks())
+    hold_to_schemas(state.online_renderer)
     return state

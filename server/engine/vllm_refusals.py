@@ -29,6 +29,10 @@ _SHAPES = ("structured_outputs", "response_format", "tools")
 # Where vLLM calls by one name what was sent under another.
 _OTHER_NAMES = {"logprobs": "top_logprobs", "max_tokens": "max_completion_tokens"}
 _OURS = ("model", "cache_salt")
+_NO_SCHEMA = (
+    "Invalid value for 'tools': the parameters of a function that must be called, or that is strict, are no "
+    "JSON Schema that any arguments fit."
+)
 
 
 def refused(message: str, *, param: str | None = None, code: str | None = None) -> RequestRefused:
@@ -65,6 +69,8 @@ def of_answer(error: Any, sent: dict[str, Any]) -> RequestRefused | EngineUnavai
         return EngineUnavailable(said)
     if error.code >= 500:
         return RequestRefused(500, "The engine failed to answer this request.", type="server_error")
+    if said.startswith("Invalid structural tag") and "structured_outputs" not in sent and "tools" in sent:
+        said = _NO_SCHEMA
     too_long = "maximum context length" in error.message
     return RequestRefused(
         error.code,

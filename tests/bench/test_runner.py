@@ -17,12 +17,13 @@ from bench.catalogue import BENCHES
 from bench.figures import Bench
 from bench.runs import Run
 from tests.adapters.test_cpu import AVX2, ZEN5, act_as, x86
+from tests.patience import PATIENCE
 
 SERVING = next(each for each in BENCHES if each.name == "swap")
 ALONE = next(each for each in BENCHES if each.name == "admission")
 
 
-def measured(code: str, seconds: float = 60) -> tuple[Any, Any]:
+def measured(code: str, seconds: float = PATIENCE) -> tuple[Any, Any]:
     return runner.measure([sys.executable, "-c", code], seconds)
 
 

@@ -11,19 +11,20 @@ import pytest
 from examples.brands import BRANDS
 from examples.generate import write_chats
 from tests.live import LiveServer
+from tests.patience import PATIENCE
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 pytestmark = pytest.mark.engine
 
 
-def run(command: list[str], live_server: LiveServer, folder: Path, wait_s: float = 300) -> str:
+def run(command: list[str], live_server: LiveServer, folder: Path) -> str:
     """The client's output; fails with everything that it said when its exit code is not 0."""
     environment = os.environ | {
         "OPENAI_BASE_URL": live_server.base_url,
         "OPENAI_API_KEY": live_server.api_key,
     }
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=wait_s, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -74,7 +75,7 @@ def test_a_client_whose_key_is_wrong_fails_and_says_why(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode != 0

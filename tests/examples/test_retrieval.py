@@ -88,7 +88,7 @@ def test_a_reply_that_breaks_the_form_is_noticed(reply: str) -> None:
 def test_the_adapter_keeps_the_form_and_takes_its_facts_from_the_passage(
     live_server: LiveServer, tmp_path: Path
 ) -> None:
-    output = run([sys.executable, "-m", "examples.retrieval"], live_server, tmp_path, wait_s=900)
+    output = run([sys.executable, "-m", "examples.retrieval"], live_server, tmp_path)
     found = json.loads(output.splitlines()[-1])
     assert found["in_form"] >= 0.95
     assert found["facts_from_the_passage"] >= 0.8

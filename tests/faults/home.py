@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,13 +25,14 @@ from records.models import SUCCEEDED, Audit, Checkpoint, Event, File, Job, Rollo
 from records.settings import Settings
 from server.sweep import sweep
 from tests.faults.stage import Stage
-from tests.faults.tracer import Call, Ended
+from tests.faults.tracer import Ended, Point
 from training import worker
 from training.process import environment
 from training.worker import Worker
 
 NAMES = ("live", "previous", "candidate", "shadow", "pending")
 TWO_DAYS = 2 * 24 * 3600
+DRAFT = "/draft-"
 
 
 class Home:
@@ -56,7 +57,7 @@ class Home:
             shutil.move(self.path / "chorus.db", self.rows_at)
         self.before = self._acknowledged()
 
-    def take_in(self, at: int | None = None, *, full: bool = False, place: Path | None = None) -> Ended:
+    def take_in(self, at: Point | None = None, *, full: bool = False, place: Path | None = None) -> Ended:
         """`place`: a copy of this home elsewhere."""
         path = place or self.path
         assert self.template is not None
@@ -65,9 +66,10 @@ class Home:
         return self.stage(*command, *where, home=path, at=at, full=full)
 
     def work(
-        self, at: int | None = None, *, full: bool = False, begin: Callable[[], None] = lambda: None
+        self, at: Point | None = None, *, full: bool = False, begin: Callable[[], None] = lambda: None
     ) -> Ended:
-        """`begin` is called when the job is claimed."""
+        """Its calls are those of its publication, from its first draft on. `begin` is called when the job is
+        claimed."""
         ended = Ended()
 
         def start(settings: Settings, lease: Lease, _log: Path) -> Any:
@@ -76,7 +78,7 @@ class Home:
             command = ("training.run", "--job", lease.job_id, "--fence", str(lease.fence))
             ended = self.stage(
                 *command, "--parent", str(self.stage.process.pid),
-                home=self.path, variables=environment(settings), at=at, full=full,
+                home=self.path, variables=environment(settings), since=DRAFT, at=at, full=full,
             )  # fmt: skip
             return SimpleNamespace(poll=lambda: ended.status, returncode=ended.status)
 
@@ -149,10 +151,8 @@ class Home:
         ]  # fmt: skip
 
 
-def strikes(calls: Sequence[Call], since: int = 0) -> list[int]:
-    """Which calls to strike: all but the inner ones of a row of equal calls, as of a write in pieces."""
-    last = len(calls) - 1
-    return [
-        at for at in range(since, len(calls))
-        if at in (since, last) or not calls[at - 1] == calls[at] == calls[at + 1]
-    ]  # fmt: skip
+def strikes(ended: Ended) -> list[Point]:
+    """Where to strike: before the first and the last call of each row."""
+    nexts = [*(call.at for call in ended.calls[1:]), Point(-1, 0)]
+    return [call.at for call, following in zip(ended.calls, nexts, strict=True)
+            if call.at.place == 0 or following.place == 0]  # fmt: skip

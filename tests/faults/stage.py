@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults import tracer
-from tests.faults.tracer import Call, Ended
+from tests.faults.tracer import Call, Ended, Point
 
 ALONE = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "200"}
 IN_ITS_OWN_MOUNTS = ["unshare", "--map-root-user", "--mount"]
@@ -46,12 +46,13 @@ class Stage:
         *command: str,
         home: Path,
         variables: dict[str, str] | None = None,
-        at: int | None = None,
+        since: str = "",
+        at: Point | None = None,
         full: bool = False,
     ) -> Ended:
         return self._ask({
             "command": command, "home": str(home), "variables": variables or {}, "log": str(self.log),
-            "at": at, "full": full,
+            "since": since, "at": at, "full": full,
         })  # fmt: skip
 
     def mount(self, place: Path, size: int) -> Path:
@@ -65,7 +66,7 @@ class Stage:
         assert self.process.stdout is not None
         print(json.dumps(order), file=self.process.stdin, flush=True)
         answer = json.loads(self.process.stdout.readline())
-        return Ended(answer["status"], [Call(*call) for call in answer["calls"]])
+        return Ended(answer["status"], [Call(name, path, Point(*at)) for name, path, at in answer["calls"]])
 
     def said(self) -> str:
         return self.log.read_text()
@@ -108,7 +109,8 @@ def main() -> None:
                 return int(leaving.code or 0)
             return 0
 
-        ended = tracer.run(act, order["home"], order["at"], full=order["full"])
+        at = order["at"] and Point(*order["at"])
+        ended = tracer.run(act, order["home"], order["since"], at, full=order["full"])
         print(json.dumps(asdict(ended)), flush=True)
 
 

@@ -18,12 +18,12 @@ import psutil
 import pytest
 
 from tests.live import LiveServer
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.engine
 
 LONG = {"max_tokens": 1500, "temperature": 0, "extra_body": {"ignore_eos": True}}
 HELLO = [{"role": "user", "content": "Tell me a long story, please."}]
-PATIENCE = 300  # seconds: a limit against hanging for ever
 
 
 def engine_pids(server: LiveServer) -> list[int]:

@@ -17,7 +17,7 @@ import pytest
 from records.models import FAILED, SUCCEEDED, Job, Version
 from tests.faults.home import Home, strikes
 from tests.faults.stage import Stage, may_mount
-from tests.faults.tracer import TAKES_SPACE, Ended
+from tests.faults.tracer import TAKES_SPACE, Ended, Point
 from training.process import FULL
 
 SAID = re.compile(r"disk is full")
@@ -25,8 +25,9 @@ MAKE = ("openat", "ftruncate")
 UNSURE = re.compile(r"disk is full|has its disk room")
 
 
-def taking_space(ended: Ended, since: int = 0) -> list[int]:
-    found = [at for at in strikes(ended.calls, since) if ended.calls[at].name in TAKES_SPACE]
+def taking_space(ended: Ended) -> list[Point]:
+    names = {call.at: call.name for call in ended.calls}
+    found = [at for at in strikes(ended) if names[at] in TAKES_SPACE]
     assert len(found) > 10
     return found
 
@@ -35,14 +36,14 @@ def test_disk_full_from_any_step_of_an_import_on(home: Home) -> None:
     whole = home.take_in()
     assert whole.status == 0, home.stage.said()
     # SQLite does not tell why it cannot make a file.
-    making = [at for at, (name, path) in enumerate(whole.calls) if "db-" in path and name in MAKE]
+    making = [at for name, path, at in whole.calls if "db-" in path and name in MAKE]
     for at in taking_space(whole):
         home.renew()
         struck = home.take_in(at, full=True)
         home.check()
         if struck.status != 0:
             assert struck.status == 2, home.stage.said()
-            assert (UNSURE if at <= making[-1] else SAID).search(home.stage.said()), struck.calls[at]
+            assert (UNSURE if at <= making[-1] else SAID).search(home.stage.said()), at
             assert "Traceback" not in home.stage.said()
             assert len(home.all(Version)) == len(home.before)
             assert not list((home.path / "imports").glob("*"))
@@ -53,8 +54,7 @@ def test_disk_full_from_any_step_of_an_import_on(home: Home) -> None:
 def test_disk_full_from_any_step_of_a_jobs_publication_on(home: Home) -> None:
     whole = home.work()
     assert whole.status == 0, home.stage.said()
-    begin = next(at for at, call in enumerate(whole.calls) if "/draft-" in call.path)
-    for at in taking_space(whole, since=begin):
+    for at in taking_space(whole):
         home.renew()
         struck = home.work(at, full=True)
         home.check()

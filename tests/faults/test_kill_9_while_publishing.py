@@ -12,7 +12,7 @@ def test_kill_9_at_every_step_of_an_import(home: Home) -> None:
     whole = home.take_in()
     assert whole.status == 0, home.stage.said()
     home.check_done(versions=1)
-    steps = strikes(whole.calls)
+    steps = strikes(whole)
     assert len(steps) > 30
     for at in steps:
         home.renew()
@@ -27,8 +27,7 @@ def test_kill_9_at_every_step_of_a_jobs_publication(home: Home) -> None:
     whole = home.work()
     assert whole.status == 0, home.stage.said()
     home.check_done(versions=2)
-    begin = next(at for at, call in enumerate(whole.calls) if "/draft-" in call.path)
-    steps = strikes(whole.calls, since=begin)
+    steps = strikes(whole)
     assert len(steps) > 30
     for at in steps:
         home.renew()

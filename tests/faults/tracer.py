@@ -1,4 +1,4 @@
-"""Runs an action in a fork and strikes it at its n-th system call that changes the disk, by ptrace(2).
+"""Runs an action in a fork and strikes it at a chosen system call that changes the disk, by ptrace(2).
 
 Beneath Python, so it sees what SQLite and compiled libraries do as well, and a new step of the code is
 covered without being named. Needs no privilege. Both processes have one thread: see stage.py.
@@ -50,11 +50,25 @@ libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_
 libc.ptrace.restype = ctypes.c_long
 
 
+class Point(NamedTuple):
+    """Where to strike: before call `place` of row `row`, both from 0.
+
+    A row is a series of equal calls, as of a write in pieces. How many pieces there are differs from run to
+    run: measured figures and ids decide how many bytes are written and which pages a transaction touches.
+    Which rows there are does not. A row that ends before `place` is struck at its end, before the first call
+    of the next: so each point lies in every run, but for those of the last row.
+    """
+
+    row: int
+    place: int
+
+
 class Call(NamedTuple):
     """A system call that changes the disk, about to be made."""
 
     name: str
     path: str
+    at: Point
 
 
 @dataclass
@@ -65,11 +79,14 @@ class Ended:
     calls: list[Call] = field(default_factory=list)
 
 
-def run(action: Callable[[], int], home: str, at: int | None = None, *, full: bool = False) -> Ended:
+def run(
+    action: Callable[[], int], home: str, since: str = "", at: Point | None = None, *, full: bool = False
+) -> Ended:
     """Do `action` in a fork of this process; its result is the exit status, 70 when it raises.
 
-    Just before call number `at` (from 0) on something under `home` the process is killed with SIGKILL; with
-    `full`, from that call on each one that takes space fails with ENOSPC instead.
+    What counts are calls on something under `home`, from the first on whose path contains `since`. Before
+    the first at or past `at` the process is killed with SIGKILL; with `full`, from that call on each one that
+    takes space fails with ENOSPC instead.
     """
     if platform.machine() != "x86_64":
         raise NotImplementedError("The numbers of system calls are known for x86-64 only: add them here.")
@@ -93,18 +110,29 @@ def run(action: Callable[[], int], home: str, at: int | None = None, *, full: bo
         if operation == EXIT and failing:
             _poke(pid, RAX, -errno.ENOSPC)
         failing = False
-        if operation != ENTRY or (call := _call(pid, number, arguments, home)) is None:
+        if operation != ENTRY or (found := _call(pid, number, arguments, home)) is None:
             continue
-        ended.calls.append(call)
-        if at is None or len(ended.calls) <= at:
+        name, path = found
+        if not ended.calls and since not in path:
+            continue
+        ended.calls.append(Call(name, path, _point(ended.calls, name, path)))
+        if at is None or ended.calls[-1].at < at:
             continue
         if not full:
             os.kill(pid, signal.SIGKILL)
             ended.status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             return ended
-        if call.name in TAKES_SPACE:
+        if name in TAKES_SPACE:
             _poke(pid, ORIG_RAX, -1)  # no such call: the kernel does nothing
             failing = True
+
+
+def _point(calls: list[Call], name: str, path: str) -> Point:
+    """Of the call that follows on `calls`."""
+    if not calls:
+        return Point(0, 0)
+    last = calls[-1]
+    return Point(last.at.row, last.at.place + 1) if last[:2] == (name, path) else Point(last.at.row + 1, 0)
 
 
 def _be_traced(action: Callable[[], int]) -> None:
@@ -136,8 +164,8 @@ def _info(pid: int) -> tuple[int, int, list[int]]:
     return operation, number, arguments
 
 
-def _call(pid: int, number: int, arguments: list[int], home: str) -> Call | None:
-    """None where nothing under `home` is changed."""
+def _call(pid: int, number: int, arguments: list[int], home: str) -> tuple[str, str] | None:
+    """(name, path); None where nothing under `home` is changed."""
     name = NUMBERS.get(number)
     if name is None or (name in FLAGS and not arguments[FLAGS[name]] & os.O_CREAT):
         return None
@@ -149,7 +177,7 @@ def _call(pid: int, number: int, arguments: list[int], home: str) -> Call | None
         folder = ctypes.c_int(arguments[0]).value
         where = "cwd" if folder == AT_FDCWD else f"fd/{folder}"
         path = os.path.join(os.readlink(f"/proc/{pid}/{where}"), _text(pid, arguments[1]))
-    return Call(name, path) if path.startswith(home) else None
+    return (name, path) if path.startswith(home) else None
 
 
 def _text(pid: int, address: int) -> str:

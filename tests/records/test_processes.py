@@ -9,11 +9,12 @@ import pytest
 
 from records.processes import VARIABLES, computing
 from records.settings import Settings
+from tests.patience import PATIENCE
 from training.process import environment
 
 CHILD = (
     "import os, time; from records.processes import die_with;"
-    "die_with(os.getppid()); print('tied', flush=True); time.sleep(60)"
+    "die_with(os.getppid()); print('tied', flush=True); time.sleep(3600)"
 )
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
 
@@ -23,12 +24,13 @@ def test_a_tied_process_does_not_outlive_a_killed_parent() -> None:
     assert parent.stdout is not None
     assert parent.stdout.readline() == "tied\n"
     parent.kill()
-    assert parent.communicate(timeout=20)[0] == "", "the pipe closes when the child, its last writer, is gone"
+    said, _ = parent.communicate(timeout=PATIENCE)
+    assert said == "", "the pipe closes when the child, its last writer, is gone"
 
 
 def test_a_process_whose_parent_is_already_gone_ends_at_once() -> None:
     code = "from records.processes import die_with; die_with(1 << 30); print('alive')"
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=20, check=False)
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stdout) == (-9, b"")
 
 

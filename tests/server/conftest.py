@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +32,39 @@ from records.database import Database
 from records.models import SUCCEEDED, Job, new_id
 from records.settings import Settings
 from server.app import create_app
+from server.engine.base import Kind
+from server.engine.base import Version as Loaded
 from server.engine.fake import FakeEngine
 from server.house import House
+from tests.patience import PATIENCE
 
 EXAMPLE = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Good day."}]}
 TRAINING = b"".join(json.dumps(EXAMPLE).encode() + b"\n" for _ in range(12))
+
+
+class Held(FakeEngine):
+    """Starts when it may."""
+
+    may_start = False
+
+    async def start(self) -> None:
+        while not self.may_start:  # noqa: ASYNC110 - set from another thread
+            await asyncio.sleep(0.01)
+        await super().start()
+
+
+class Stepwise(FakeEngine):
+    """Gives each frame of a stream when it may."""
+
+    may_give = given = 0
+
+    async def generate(self, kind: Kind, body: dict[str, Any], version: Loaded | None) -> Any:
+        async with aclosing(super().generate(kind, body, version)) as items:
+            async for item in items:
+                while body.get("stream") and self.given == self.may_give:  # noqa: ASYNC110 - set from another thread
+                    await asyncio.sleep(0.001)
+                self.given += bool(body.get("stream"))
+                yield item
 
 
 @dataclass
@@ -61,14 +91,16 @@ class Running:
     def client(self, tenant: str = "acme") -> OpenAI:
         if tenant not in self._clients:
             self._clients[tenant] = OpenAI(
-                base_url=f"{self.root}/v1", api_key=self.keys[tenant], timeout=20, max_retries=0
+                base_url=f"{self.root}/v1", api_key=self.keys[tenant], timeout=PATIENCE, max_retries=0
             )
         return self._clients[tenant]
 
     def http(self, tenant: str | None = "acme") -> httpx.Client:
         if tenant not in self._https:
             headers = {"Authorization": f"Bearer {self.keys[tenant]}"} if tenant else {}
-            self._https[tenant] = httpx.Client(base_url=self.root, headers=headers, timeout=20, verify=False)
+            self._https[tenant] = httpx.Client(
+                base_url=self.root, headers=headers, timeout=PATIENCE, verify=False
+            )
         return self._https[tenant]
 
     def upload(self, tenant: str = "acme", content: bytes = TRAINING, purpose: Any = "fine-tune") -> str:
@@ -152,7 +184,7 @@ def manifest_of(base: Base) -> dict[str, Any]:
     }
 
 
-def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait for something that another thread does; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -219,7 +251,7 @@ class Stage:
 
     def stop(self) -> None:
         for thread in self.ask_to_stop():
-            thread.join(10)
+            thread.join(PATIENCE)
             assert not thread.is_alive(), "the server did not stop"
 
 
@@ -229,7 +261,7 @@ def stopping() -> Iterator[list[threading.Thread]]:
     threads: list[threading.Thread] = []
     yield threads
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive(), "a server did not stop"
 
 

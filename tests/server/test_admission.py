@@ -17,6 +17,7 @@ from server.engine.base import LOW_PRIORITY, Kind, Version, whole
 from server.engine.fake import FakeEngine
 from server.metrics import Metrics, Waits
 from server.places import Places
+from tests.patience import PATIENCE
 from tests.server.conftest import Running, Stage, until
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
@@ -49,7 +50,7 @@ def ask(server: Running, model: str, stream: bool = False) -> str:
     """The name of the version that answered the whole of it."""
     body = {"model": model, "messages": HELLO, "stream": stream}
     reply = httpx.post(
-        f"{server.root}/v1/chat/completions", json=body, timeout=60,
+        f"{server.root}/v1/chat/completions", json=body, timeout=PATIENCE,
         headers={"Authorization": f"Bearer {server.keys['acme']}"},
     )  # fmt: skip
     assert reply.status_code == 200, reply.text
@@ -109,7 +110,7 @@ def test_a_version_is_loaded_while_its_request_waits(serve: Stage) -> None:
         waiting.start()
         until(lambda: server.house.engine.slots.waiting == 1)
         assert checkpoint in server.engine.resident
-    waiting.join(20)
+    waiting.join(PATIENCE)
     assert not waiting.is_alive()
 
 

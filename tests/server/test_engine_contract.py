@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import pytest_asyncio
 
@@ -77,6 +79,21 @@ def apart(one: list[float | None], other: list[float | None], tokens: int) -> fl
 
 TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
 ANOTHER = {"type": "function", "function": {"name": "touch"}}
+# No call of it has more than 150 bytes, so that none is cut, whatever the model would say.
+ORDER = {
+    "type": "object",
+    "properties": {
+        "order": {"type": "string", "pattern": "[a-z0-9]{1,12}"},
+        "lines": {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 99}, "maxItems": 3},
+        "late": {"type": "boolean"},
+    },
+    "required": ["order", "lines", "late"],
+    "additionalProperties": False,
+}
+FORCED = [
+    {**ANOTHER, "function": {"name": "find", "parameters": ORDER}},
+    {"type": "function", "function": {"name": "hold", "parameters": ORDER, "strict": False}},
+]
 # Fields that contradict or need each other, and the one that the refusal names.
 CONTRADICTIONS = [
     (Kind.CHAT, {"top_logprobs": 2}, "top_logprobs"),
@@ -367,6 +384,31 @@ class TestVllm(Contract):
         assert shown["usage"]["prompt_tokens"] > plain["usage"]["prompt_tokens"]
 
     @pytest.mark.parametrize(
+        "choice", ["required", {"type": "function", "function": {"name": "hold"}}], ids=["required", "named"]
+    )
+    async def test_a_forced_call_fits_its_functions_schema_and_is_compact(
+        self, engine: Engine, choice: Any
+    ) -> None:
+        """At a temperature at which the model's own words are noise: only the grammar holds them."""
+        asked = {
+            "tools": FORCED, "tool_choice": choice, "parallel_tool_calls": False,
+            "temperature": 1.8, "n": 8, "max_tokens": 160,
+        }  # fmt: skip
+        answer = await one(engine, Kind.CHAT, **asked)
+        for given in answer["choices"]:
+            (call,) = given["message"]["tool_calls"]
+            assert call["function"]["name"] in ({"find", "hold"} if choice == "required" else {"hold"})
+            jsonschema.validate(json.loads(call["function"]["arguments"]), ORDER)
+        streamed = dict.fromkeys(range(8), "")
+        for frame in (await frames(engine, Kind.CHAT, **asked))[:-1]:
+            for given in json.loads(frame[6:])["choices"]:
+                for call in given["delta"].get("tool_calls", ()):
+                    streamed[given["index"]] += call["function"].get("arguments", "")
+        for arguments in streamed.values():
+            jsonschema.validate(json.loads(arguments), ORDER)
+            assert not re.search(r"\s\s", arguments)
+
+    @pytest.mark.parametrize(
         ("kind", "given", "param"),
         [
             (Kind.COMPLETION, {"prompt": [5] * 100_000}, "prompt"),
@@ -384,6 +426,14 @@ class TestVllm(Contract):
                     }
                 },
                 "response_format",
+            ),
+            (
+                Kind.CHAT,
+                {
+                    "tools": [{"type": "function", "function": {"name": "x", "parameters": {"type": 5}}}],
+                    "tool_choice": "required",
+                },
+                "tools",
             ),
             (Kind.CHAT, {"logprobs": True, "top_logprobs": 1000}, "top_logprobs"),
             (Kind.COMPLETION, {"logprobs": 1000}, "logprobs"),

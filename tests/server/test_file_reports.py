@@ -25,7 +25,7 @@ def reports_of(server: Running) -> Path:
 
 
 def ask(server: Running, file: str, tenant: str = "acme") -> httpx.Response:
-    return server.http(tenant).get(f"/v1/files/{file}/report", timeout=120)
+    return server.http(tenant).get(f"/v1/files/{file}/report")
 
 
 class Doctor:
@@ -52,7 +52,7 @@ class Doctor:
 def test_the_report_of_an_upload_is_made_without_being_asked_for(serve: Stage) -> None:
     server = serve(base=bases.resolve("tiny", serve.folder))
     file = server.upload()
-    until(lambda: any(reports_of(server).glob("*/*.json")), 120)
+    until(lambda: any(reports_of(server).glob("*/*.json")))
     answer = ask(server, file)
     assert answer.status_code == 200
     report = answer.json()

@@ -17,6 +17,7 @@ import pytest
 from records import settings
 from server.engine import forkserver, launch
 from server.engine.base import Engine
+from tests.patience import PATIENCE
 from tests.server import forked
 
 
@@ -64,7 +65,7 @@ def test_kill_9_of_the_starter_leaves_no_process() -> None:
     with running() as script:
         assert len(script["below"]) == 4  # also that of multiprocessing itself, which watches semaphores
         script["process"].kill()
-        assert psutil.wait_procs(script["below"], timeout=60)[1] == []
+        assert psutil.wait_procs(script["below"], timeout=PATIENCE)[1] == []
 
 
 def test_kill_9_of_the_forkserver_leaves_none_of_its_processes() -> None:
@@ -73,7 +74,7 @@ def test_kill_9_of_the_forkserver_leaves_none_of_its_processes() -> None:
         forked_there = [
             one for one in script["below"] if one.pid in [found["pid"] for found in script["found"]]
         ]
-        assert psutil.wait_procs(forked_there, timeout=60)[1] == []
+        assert psutil.wait_procs(forked_there, timeout=PATIENCE)[1] == []
 
 
 def test_a_forkserver_that_was_stopped_is_ended_and_the_next_one_forks() -> None:

@@ -16,6 +16,7 @@ import pytest
 from server.engine import flags, loading
 from server.engine.base import AdapterRefused, EngineUnavailable
 from server.engine.loading import Loaders
+from tests.patience import PATIENCE
 
 FOLDER = Path("/adapters/a")
 
@@ -73,7 +74,7 @@ async def loaders(*workers: Worker) -> AsyncIterator[Loaders]:
     await opened.close()
     for worker in workers:
         if not worker.dies:
-            assert await asyncio.to_thread(worker.gone.wait, 10), "the thread ends with its client"
+            assert await asyncio.to_thread(worker.gone.wait, PATIENCE), "the thread ends with its client"
 
 
 async def test_an_adapter_is_ready_when_every_worker_has_it() -> None:
@@ -174,7 +175,7 @@ def a_loader(manager: Manager) -> Iterator[Any]:
         thread.start()
         with socket.create_connection(listener.getsockname()) as near, near.makefile("rwb") as lines:
             yield lines
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
 
 

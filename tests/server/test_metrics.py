@@ -10,9 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from records import jobs
 from records.models import PAUSED, QUEUED, RUNNING
-from server.engine.fake import FakeEngine
 from server.metrics_jobs import MOST_JOBS
-from tests.server.conftest import Running, Stage, until
+from tests.server.conftest import Running, Stage, Stepwise, until
 
 HELLO: Any = [{"role": "user", "content": "hello there"}]
 PROMISED = {
@@ -69,10 +68,13 @@ def test_requests_tokens_and_latencies_are_counted(server: Running, stream: bool
 
 
 def test_a_request_is_in_flight_until_the_end_of_its_stream(serve: Stage) -> None:
-    server = serve(FakeEngine(word_seconds=0.05))
+    engine = Stepwise()
+    server = serve(engine)
+    engine.may_give = 1
     stream = server.client().chat.completions.create(model="tiny", messages=HELLO, stream=True)
     next(stream)
     assert scrape(server)["chorus_requests_in_flight"] == 1
+    engine.may_give = 1000
     list(stream)
     until(lambda: scrape(server)["chorus_requests_in_flight"] == 0)
 

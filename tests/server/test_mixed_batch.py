@@ -8,26 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench.adapters import random_adapter
-from server.engine.base import Engine, Kind, Version
+from server.engine.base import AdapterRefused, Engine, Kind, Version
+from server.engine.vllm import VllmEngine
+from tests.rounding import CLEAR, MESSAGE, STRENGTH, allowed, apart, assert_clear, question, questions
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
 BRANDS = 8
-ROUNDING = 0.06  # of a log-probability: bf16 products of another batch size round differently
-MESSAGE = "Hi, I am Marta Velasco. My order 48213, the linen scarf, arrived torn. What happens now?"
-
-
-def question(text: str = MESSAGE) -> dict[str, Any]:
-    return {
-        "messages": [{"role": "user", "content": text}],
-        "max_tokens": 24,
-        "temperature": 0,
-        "logprobs": True,
-        "top_logprobs": 2,
-        "ignore_eos": True,
-    }
 
 
 async def ask(engine: Engine, kind: Kind, body: dict[str, Any], version: Version | None) -> dict[str, Any]:
@@ -35,37 +25,34 @@ async def ask(engine: Engine, kind: Kind, body: dict[str, Any], version: Version
     return json.loads(answer)
 
 
-def tokens(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    return answer["choices"][0]["logprobs"]["content"]
-
-
-def assert_same(mixed: dict[str, Any], alone: dict[str, Any], who: str) -> None:
-    """Token for token, or parted where the two best candidates were within rounding of each other."""
-    for step, (one, other) in enumerate(zip(tokens(mixed), tokens(alone), strict=True)):
-        if one["token"] != other["token"]:
-            best, second = (entry["logprob"] for entry in other["top_logprobs"][:2])
-            assert best - second < ROUNDING, f"{who} parts at step {step}: {one['token']!r}"
-            return
-        assert abs(one["logprob"] - other["logprob"]) < ROUNDING, f"{who}, step {step}"
+def dtype_of(engine: Engine) -> torch.dtype:
+    assert isinstance(engine, VllmEngine)
+    return engine._client.vllm_config.model_config.dtype
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     root = tmp_path_factory.mktemp("adapters")
-    return [random_adapter(root / str(seed), seed, rank=(8, 16, 32)[seed % 3]) for seed in range(BRANDS)]
+    return [
+        random_adapter(root / str(seed), seed, rank=(8, 16, 32)[seed % 3], strength=STRENGTH)
+        for seed in range(BRANDS)
+    ]
 
 
 async def test_base_and_eight_brands_in_one_batch_answer_as_each_alone(
     real_engine: Engine, folders: list[Path]
 ) -> None:
+    base_alone = [await ask(real_engine, Kind.CHAT, asked, None) for asked in questions()]
+    together = await asyncio.gather(*(ask(real_engine, Kind.CHAT, asked, None) for asked in questions()))
+    limit = allowed(max(map(apart, base_alone, together)), dtype_of(real_engine))
+
     versions: list[Version | None] = [None]
     for seed, folder in enumerate(folders):
         version = Version(f"ft:tiny:test:brand{seed}:{seed:08x}", f"{seed:064x}")
         await real_engine.load(version, folder)
         versions.append(version)
     alone = [await ask(real_engine, Kind.CHAT, question(), version) for version in versions]
-    texts = {json.dumps([token["token"] for token in tokens(answer)]) for answer in alone}
-    assert len(texts) == BRANDS + 1, "the adapters must differ, or this test shows nothing"
+    assert_clear(alone, limit)
 
     echo = {"prompt": MESSAGE, "echo": True, "logprobs": 2, "max_tokens": 4, "temperature": 0}
     scored = {**question(), "prompt_logprobs": 1}
@@ -76,8 +63,9 @@ async def test_base_and_eight_brands_in_one_batch_answer_as_each_alone(
             ask(real_engine, Kind.CHAT, scored, None),
         )
         for version, answer, expected in zip(versions, mixed, alone, strict=False):
-            assert_same(answer, expected, version.name if version else "base")
-            assert answer["model"] == (version.name if version else "tiny")
+            name = version.name if version else "tiny"
+            assert answer["model"] == name
+            assert apart(answer, expected) < limit, name
 
 
 async def test_prompt_log_probabilities_are_those_of_the_adapter_that_was_asked(
@@ -91,21 +79,23 @@ async def test_prompt_log_probabilities_are_those_of_the_adapter_that_was_asked(
         answer = await ask(real_engine, Kind.COMPLETION, echo, who)
         return answer["choices"][0]["logprobs"]["token_logprobs"][1:]
 
+    def farthest(one: list[float], other: list[float]) -> float:
+        return max(abs(a - b) for a, b in zip(one, other, strict=True))
+
     adapted, base = await scores(version), await scores(None)
-    assert max(abs(a - b) for a, b in zip(adapted, base, strict=True)) > 0.5
+    alike = await asyncio.gather(*(scores(None) for _ in range(4)))
+    limit = allowed(max(farthest(base, one) for one in alike), dtype_of(real_engine))
+    assert farthest(adapted, base) > CLEAR * limit
     again = await asyncio.gather(*(scores(who) for who in (None, version, None, version)))
     for got, expected in zip(again, (base, adapted, base, adapted), strict=True):
-        assert max(abs(a - b) for a, b in zip(got, expected, strict=True)) < 2 * ROUNDING
+        assert farthest(got, expected) < limit
 
 
 async def test_a_broken_adapter_is_refused_and_the_engine_goes_on(
     real_engine: Engine, tmp_path: Path
 ) -> None:
-    from server.engine.base import AdapterRefused
-
     folder = random_adapter(tmp_path / "torn", 99)
     (folder / "adapter_model.safetensors").write_bytes(b"torn")
     with pytest.raises(AdapterRefused):
         await real_engine.load(Version("ft:tiny:test:torn:0000dead", "0"), folder)
-    answer = await ask(real_engine, Kind.CHAT, question(), None)
-    assert tokens(answer)
+    assert await ask(real_engine, Kind.CHAT, question(), None)

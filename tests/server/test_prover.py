@@ -12,7 +12,7 @@ from adapters.proof import MATCH
 from records.models import Event, Version
 from server import keeper, names, prover
 from server.engine.fake import FakeEngine
-from tests.server.conftest import Running, Stage, until
+from tests.server.conftest import Held, Running, Stage, until
 from tests.server.proofs import (
     LEARNT,
     TEXTS,
@@ -209,17 +209,21 @@ def test_one_server_is_enough_and_the_others_follow(serve: Stage) -> None:
 
 
 def test_while_the_engine_is_down_a_version_waits_and_is_live_once_it_is_ready(
-    server: Running, monkeypatch: pytest.MonkeyPatch
+    serve: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "FIRST_PAUSE", 0.8)
+    monkeypatch.setattr(keeper, "FIRST_PAUSE", 0.1)
+    engine = Held()
+    engine.may_start = True
+    server = serve(engine)
     old = server.publish("luxe", seed=1)
-    until(lambda: old in server.engine.resident)
-    server.engine.alive = False
+    until(lambda: old in engine.resident)
+    engine.alive = engine.may_start = False
     new = server.publish("luxe", seed=2, proof=trained())
     time.sleep(0.6)
     assert (brand(server)["live"], brand(server)["pending"]) == (old, new)
+    engine.may_start = True
     server.house.keeper.suspect()
-    until(lambda: server.engine.starts == 2 and server.house.keeper.ready)
+    until(lambda: engine.starts == 2 and server.house.keeper.ready)
     assert answering(server) == new
 
 

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import json
 import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from types import SimpleNamespace
@@ -21,7 +20,8 @@ from server.engine.base import RequestRefused
 from server.engine.fake import FakeEngine
 from server.stream import ClientGone, unless_gone
 from tests.conforms import conforms
-from tests.server.conftest import Running, Stage, until
+from tests.patience import PATIENCE
+from tests.server.conftest import Running, Stage, Stepwise, until
 
 LONG: Any = [{"role": "user", "content": "word " * 200}]
 CHAT = "/v1/chat/completions"
@@ -49,7 +49,7 @@ def hang_up(server: Running, body: dict[str, Any], *, after: bytes) -> None:
         f"Content-Length: {len(content)}\r\n\r\n"
     )
     host, port = server.root.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
         connection.sendall(head.encode() + content)
         seen = b""
         while after not in seen:
@@ -159,14 +159,18 @@ def test_an_engine_without_any_answer_is_a_500(server: Running, monkeypatch: pyt
     assert in_flight(server) == 0
 
 
-def test_frames_leave_as_they_come(slow: Running) -> None:
-    """Nothing between the engine and the socket collects them."""
+def test_frames_leave_as_they_come(serve: Stage) -> None:
+    """Nothing between the engine and the socket collects them: each is there before the next one is made."""
+    engine = Stepwise()
     message = [{"role": "user", "content": "a b c d e f"}]
-    times = []
-    with slow.http().stream("POST", CHAT, json={"model": "tiny", "messages": message, "stream": True}) as got:
-        times = [time.monotonic() for chunk in got.iter_raw() if chunk]
-    assert len(times) >= 8
-    assert times[-1] - times[0] > 0.3
+    # With usage, as its frame would go no further else.
+    body = {"model": "tiny", "messages": message, "stream": True, "stream_options": {"include_usage": True}}
+    engine.may_give = 1
+    with serve(engine).http().stream("POST", CHAT, json=body) as got:
+        for chunk in got.iter_raw():
+            assert chunk.count(b"data: ") <= 1
+            engine.may_give += 1
+    assert engine.given >= 8
 
 
 def test_many_clients_that_hang_up_leave_nothing_behind(slow: Running) -> None:

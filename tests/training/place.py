@@ -23,6 +23,7 @@ from records.database import Database
 from records.jobs import Lease
 from records.models import SUPERVISED, Checkpoint, Event, Job, Row, Version, new_id
 from records.settings import Settings
+from tests.patience import PATIENCE
 from training.process import environment
 
 WORKER = "from records.settings import load; from training.worker import main; main(load())"
@@ -172,7 +173,7 @@ class Place:
             return list(session.scalars(select(kind).where(where).order_by(kind.seq)))  # type: ignore[attr-defined]
 
 
-def until(true: Callable[[], Any], seconds: float = 180.0) -> None:
+def until(true: Callable[[], Any], seconds: float = PATIENCE) -> None:
     """Wait for something that another process brings about."""
     end = time.monotonic() + seconds
     while not true():

@@ -12,6 +12,7 @@ import pytest
 
 from records import jobs
 from records.jobs import LeaseLost
+from tests.patience import PATIENCE
 from tests.training import logs, wandb_server
 from tests.training.breaks import At, break_off, change, killed
 from tests.training.place import Place, chats, trainers_of, until
@@ -100,7 +101,7 @@ def test_kill_9_of_a_job_ends_wandbs_processes_and_its_run_is_whole_in_the_end(
     helpers = trainer.children(recursive=True)
     assert any("wandb-core" in process.name() for process in helpers)
     trainer.kill()
-    _, left = psutil.wait_procs(helpers, 30)
+    _, left = psutil.wait_procs(helpers, PATIENCE)
     assert not left
     until(lambda: place.job(job_id).status in (jobs.SUCCEEDED, jobs.FAILED))
     assert list(logs.history(logs.wandb_offline(folder(place, job_id)))) == list(range(1, 401))

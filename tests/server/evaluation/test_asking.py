@@ -18,6 +18,7 @@ from server.evaluation.grading import ByFields, ByGraders, BySimilarity, rule_fo
 from server.grader_request import parse
 from server.graders.base import Means
 from server.metrics import Metrics
+from tests.patience import PATIENCE
 from tests.server.graders.judges import Scripted
 
 SYSTEM = {"role": "system", "content": "Be kind."}
@@ -134,11 +135,11 @@ class Counting(FakeEngine):
             yield item
 
 
-def asker(engine: FakeEngine, metrics: Metrics, seconds: float = 60) -> Asker:
+def asker(engine: FakeEngine, metrics: Metrics, seconds: float = PATIENCE) -> Asker:
     return Asker(engine, metrics, "salt", time.monotonic() + seconds)
 
 
-@pytest.mark.parametrize(("idle", "most"), [(0.0, AT_ONCE), (60.0, AT_ONCE_QUIET)])
+@pytest.mark.parametrize(("idle", "most"), [(-3600.0, AT_ONCE), (3600.0, AT_ONCE_QUIET)])
 async def test_few_questions_go_out_while_anybody_else_is_answered(idle: float, most: int) -> None:
     engine, metrics = Counting(), Metrics()
     await engine.start()

@@ -15,6 +15,7 @@ import pytest
 from records import evaluations, jobs
 from records.jobs import LeaseLost
 from records.models import Evaluation, Serving
+from tests.patience import PATIENCE
 from tests.server.conftest import until
 from tests.server.evaluation.conftest import Theatre, tickets
 from tests.server.proofs import brand, post
@@ -57,6 +58,12 @@ def found(theatre: Theatre, job_id: str, holds: Callable[[Evaluation], Any]) -> 
         return row is not None and bool(holds(row))
 
 
+def seen(theatre: Theatre, seconds: float) -> None:
+    """A server was, so long from now; nobody says anything else of it."""
+    with theatre.place.database.write() as session:
+        session.merge(Serving(base_sha256=theatre.base.weights_sha256, seen_at=time.time() + seconds))
+
+
 def runs(theatre: Theatre, job_id: str) -> Callable[[], bool]:
     return lambda: found(theatre, job_id, lambda row: row.status == evaluations.RUNNING)
 
@@ -69,10 +76,10 @@ def test_after_a_kill_the_next_attempt_finds_the_same_evaluation(theatre: Theatr
     with theatre.place.database.write() as session:  # a worker has seen that the process is gone
         jobs.held(session, first.lease, lease_until=time.time() - 1)
     second = Attempt(theatre)
-    first.join(30)
+    first.join(PATIENCE)
     assert isinstance(first.error, LeaseLost)
     theatre.engine.stuck = False
-    second.join(60)
+    second.join(PATIENCE)
     ended = theatre.evaluation(job_id)
     assert second.error is None
     assert (ended.id, ended.status, ended.attempts) == (began.id, evaluations.DONE, 1)
@@ -83,12 +90,12 @@ def test_after_a_kill_the_next_attempt_finds_the_same_evaluation(theatre: Theatr
 def test_a_job_whose_process_is_killed_while_it_waits_ends_once_with_one_version(theatre: Theatre) -> None:
     job_id = begin(theatre)
     theatre.place.worker()
-    until(runs(theatre, job_id), 300)
+    until(runs(theatre, job_id))
     (killed,) = trainers_of(job_id)
     os.kill(killed, signal.SIGKILL)
-    until(lambda: trainers_of(job_id) not in ([], [killed]), 300)
+    until(lambda: trainers_of(job_id) not in ([], [killed]))
     theatre.engine.stuck = False
-    until(lambda: theatre.place.job(job_id).status == jobs.SUCCEEDED, 300)
+    until(lambda: theatre.place.job(job_id).status == jobs.SUCCEEDED)
     assert len(theatre.place.versions(job_id, final=True)) == 1
     assert theatre.evaluation(job_id).status == evaluations.DONE
     messages = theatre.place.messages(job_id)
@@ -107,7 +114,7 @@ def test_what_a_killed_server_had_begun_is_done_by_the_next_one(theatre: Theatre
         assert row is not None
         row.fence, row.lease_owner, row.lease_until = row.fence + 1, "server-killed", time.time() + 1
     theatre.engine.stuck = False
-    waiting.join(60)
+    waiting.join(PATIENCE)
     row = theatre.evaluation(job_id)
     assert waiting.error is None
     assert (row.status, row.attempts) == (evaluations.DONE, 2)
@@ -119,7 +126,7 @@ def test_a_cancelled_job_stops_waiting_and_nobody_goes_on_with_its_evaluation(th
     waiting = Attempt(theatre)
     until(runs(theatre, job_id))
     theatre.server.client().fine_tuning.jobs.cancel(job_id)
-    waiting.join(30)
+    waiting.join(PATIENCE)
     assert isinstance(waiting.error, LeaseLost)
     assert theatre.place.versions(job_id, final=True) == []
     until(lambda: theatre.engine.running == 0)
@@ -135,7 +142,7 @@ def test_an_engine_that_dies_in_the_middle_is_asked_again(theatre: Theatre) -> N
     until(runs(theatre, job_id))
     until(lambda: theatre.engine.running > 0)
     theatre.engine.alive = theatre.engine.stuck = False
-    waiting.join(60)
+    waiting.join(PATIENCE)
     row = theatre.evaluation(job_id)
     assert waiting.error is None
     assert row.status == evaluations.DONE
@@ -150,10 +157,12 @@ def test_with_no_server_left_the_job_goes_on_and_a_gate_keeps_its_version_candid
     monkeypatch.setattr(evaluations, "beat", lambda *_: None)
     monkeypatch.setattr(evaluations, "claim", lambda *_: None)  # it is seen, and then it is not
     theatre.place.settings = theatre.place.settings.model_copy(update={"evaluation_wait_seconds": 1.0})
-    with theatre.place.database.write() as session:
-        # Long enough from now that the training in between does not matter.
-        session.merge(Serving(base_sha256=theatre.base.weights_sha256, seen_at=time.time() + 5))
-    job_id = theatre.train()
+    seen(theatre, 3600)  # from now: until the job has asked
+    job_id = begin(theatre)
+    waiting = Attempt(theatre)
+    until(lambda: found(theatre, job_id, lambda row: row.status == evaluations.WAITING))
+    seen(theatre, -3600)
+    waiting.join(PATIENCE)
     job = theatre.place.job(job_id)
     assert job.status == jobs.SUCCEEDED
     messages = theatre.place.messages(job_id)
@@ -173,7 +182,7 @@ def test_a_pause_while_it_is_evaluated_does_not_count_as_a_servers_death(theatre
     until(runs(theatre, job_id))
     assert found(theatre, job_id, lambda row: row.attempts == 1)
     theatre.server.client().fine_tuning.jobs.pause(job_id)
-    waiting.join(30)
+    waiting.join(PATIENCE)
     assert isinstance(waiting.error, LeaseLost)
     until(lambda: found(theatre, job_id, lambda row: row.lease_until is None))
     assert found(theatre, job_id, lambda row: (row.status, row.attempts) == (evaluations.WAITING, 0))
@@ -188,14 +197,14 @@ def test_what_was_asked_before_all_was_killed_is_waited_for_until_a_server_is_ba
         first = Attempt(theatre)
         until(lambda: found(theatre, job_id, lambda row: row.status == evaluations.WAITING))
         patched.setattr(evaluations, "beat", lambda *_: None)
+        seen(theatre, -420)
         with theatre.place.database.write() as session:
-            session.merge(Serving(base_sha256=theatre.base.weights_sha256, seen_at=time.time() - 420))
             jobs.held(session, first.lease, lease_until=time.time() - 1)
         second = Attempt(theatre)
-        first.join(30)
+        first.join(PATIENCE)
         time.sleep(1)
         assert second.is_alive()
     theatre.engine.stuck = False
-    second.join(60)
+    second.join(PATIENCE)
     assert second.error is None
     assert theatre.evaluation(job_id).status == evaluations.DONE

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from fastapi.routing import APIRoute
 
 from server.auth import current_tenant
-from server.engine.fake import FakeEngine
-from tests.server.conftest import Running, Stage, until
+from tests.server.conftest import Held, Running, Stage, until
 
 OPEN = {"/livez", "/readyz", "/health", "/startupz", "/metrics"}
 
@@ -21,17 +18,6 @@ def test_only_health_and_metrics_have_no_key(shared: Running) -> None:
         asked = {dependency.call for dependency in route.dependant.dependencies}
         assert (current_tenant in asked) == (route.path not in OPEN), route.path
         assert route.path in OPEN or route.path.startswith("/v1/")
-
-
-class Held(FakeEngine):
-    """Starts when it may."""
-
-    may_start = False
-
-    async def start(self) -> None:
-        while not self.may_start:  # noqa: ASYNC110 - set from another thread
-            await asyncio.sleep(0.01)
-        await super().start()
 
 
 def test_ready_is_said_when_chat_works_and_not_before(serve: Stage) -> None:

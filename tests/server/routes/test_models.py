@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from records.models import Audit
-from tests.server.conftest import Running, until
+from tests.server.conftest import Running, Stage, Stepwise, until
 
 HELLO: Any = [{"role": "user", "content": "hello there"}]
 
@@ -57,15 +57,17 @@ def test_a_deletion_is_in_the_audit(server: Running) -> None:
     assert row.actor == server.keys["acme"].split("-")[1]
 
 
-def test_a_stream_outlives_the_deletion_of_its_version(server: Running) -> None:
+def test_a_stream_outlives_the_deletion_of_its_version(serve: Stage) -> None:
+    engine = Stepwise()
+    server = serve(engine)
     version, _ = server.publish("luxe", seed=1), server.publish("luxe", seed=2)
-    server.engine.word_seconds = 0.5
+    engine.may_give = 1
     stream = server.client().chat.completions.create(model=version, messages=HELLO, stream=True)
     next(stream)
     server.client().models.delete(version)
     time.sleep(0.05)
     assert version in server.engine.resident
-    server.engine.word_seconds = 0
+    engine.may_give = 1000
     assert (
         "".join(chunk.choices[0].delta.content or "" for chunk in stream) == f"{version} heard: hello there"
     )

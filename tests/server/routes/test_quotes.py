@@ -64,7 +64,7 @@ def ask(server: Running, **given: Any) -> httpx.Response:
 def test_a_quote_is_measured_on_the_base_itself_and_creates_nothing(serve: Stage) -> None:
     server = serve(base=bases.resolve("tiny", serve.folder), training_threads=1)
     answer = server.http().post(
-        QUOTE, json={"model": "tiny", "training_file": server.upload(), "suffix": "luxe"}, timeout=180
+        QUOTE, json={"model": "tiny", "training_file": server.upload(), "suffix": "luxe"}
     )
     assert answer.status_code == 200, answer.text
     found = answer.json()
