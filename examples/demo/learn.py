@@ -1,10 +1,13 @@
 """Uploads the brands' files, creates one job per brand, and follows all jobs until the last one has ended.
 
-The moment that a job has succeeded its model is asked once, which measures publishing to first token.
+The moment that a job has succeeded its model is asked once, which measures publishing to first token, and the
+brand is shown while the next one learns.
 """
 
 import math
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,9 @@ from examples.demo.server import DemoFailed
 from examples.generate import TRAINING_EXAMPLES, write_chats
 
 POLL_S = 0.25
+# Half of what "auto" takes: as good after as many steps here (DECISIONS.md, "Any machine"), in half the time.
+BATCH_SIZE = 4
+NO_ROW = TaskID(-1)  # of a job that nobody follows yet
 _LOSSES = {"train_loss": "loss", "valid_loss": "valid", "full_valid_loss": "held-out"}
 
 
@@ -29,16 +35,38 @@ class Learning:
 
     brand: Brand
     job_id: str
-    row: TaskID
+    row: TaskID = NO_ROW
     seen: set[str] = field(default_factory=set)
     status: str = "queued"
     last_unfinished: float = 0.0
     publish_to_first_token_s: float = math.inf
+    answered_at: float = math.inf  # time.monotonic() of its first token
     model: str = ""
 
 
-def learn(client: OpenAI, base: str, folder: Path, seed: int, console: Console) -> list[Learning]:
-    """Every brand, learnt; raises DemoFailed when a job fails or is cancelled."""
+def begin(client: OpenAI, base: str, folder: Path, seed: int, console: Console) -> list[Learning]:
+    """A job for each brand."""
+    learnings = []
+    for path, brand in shortest_first(folder, seed):
+        with path.open("rb") as content:
+            file = client.files.create(file=content, purpose="fine-tune")
+        job = client.fine_tuning.jobs.create(
+            model=base,
+            training_file=file.id,
+            suffix=brand.name,
+            method={"type": "supervised", "supervised": {"hyperparameters": {"batch_size": BATCH_SIZE}}},
+            # The job's report compares what training gives with the brand's page of instructions.
+            extra_body={"evaluation": {"instruction": brand.instructions}},
+        )
+        console.print(f"{brand.name}: uploaded {path.name} as {file.id}, created {job.id}")
+        learnings.append(Learning(brand, job.id))
+    return learnings
+
+
+def follow(
+    client: OpenAI, learnings: Sequence[Learning], console: Console, show: Callable[[Learning], None]
+) -> None:
+    """Until every brand is learnt, and shown; raises DemoFailed when a job fails or is cancelled."""
     columns = (
         TextColumn("{task.description:8}"),
         BarColumn(bar_width=30),
@@ -46,29 +74,25 @@ def learn(client: OpenAI, base: str, folder: Path, seed: int, console: Console) 
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        learnings = []
-        for brand in BRANDS.values():
-            cases = brand.cases("train", TRAINING_EXAMPLES, seed)
-            path = write_chats(folder / f"{brand.name}.train.jsonl", cases)
-            with path.open("rb") as content:
-                file = client.files.create(file=content, purpose="fine-tune")
-            # The job's report compares what training gives with the brand's page of instructions.
-            page = {"evaluation": {"instruction": brand.instructions}}
-            job = client.fine_tuning.jobs.create(
-                model=base, training_file=file.id, suffix=brand.name, extra_body=page
-            )
-            console.print(f"{brand.name}: uploaded {path.name} as {file.id}, created {job.id}")
-            row = progress.add_task(brand.name, total=None, note="queued", start=False)
-            learnings.append(Learning(brand, job.id, row))
+        for learning in learnings:
+            learning.row = progress.add_task(learning.brand.name, total=None, note="queued", start=False)
         while waiting := [each for each in learnings if not each.model]:
             for learning in waiting:
-                _look(client, learning, progress)
+                _look(client, learning, progress, show)
             time.sleep(POLL_S)
-    return learnings
 
 
-def _look(client: OpenAI, learning: Learning, progress: Progress) -> None:
-    """Reads a job's status and new events once, and asks its model at once when it has succeeded."""
+def shortest_first(folder: Path, seed: int) -> list[tuple[Path, Brand]]:
+    """The brands with their training files, the least text first: so the first brand answers soonest."""
+    written = [
+        (write_chats(folder / f"{name}.train.jsonl", brand.cases("train", TRAINING_EXAMPLES, seed)), brand)
+        for name, brand in BRANDS.items()
+    ]
+    return sorted(written, key=lambda pair: pair[0].stat().st_size)
+
+
+def _look(client: OpenAI, learning: Learning, progress: Progress, show: Callable[[Learning], None]) -> None:
+    """Reads a job's status and new events once; one that has succeeded is asked at once, and shown."""
     asked_at = time.monotonic()
     job = client.fine_tuning.jobs.retrieve(learning.job_id)
     if job.status not in ("succeeded", "failed", "cancelled"):
@@ -81,17 +105,30 @@ def _look(client: OpenAI, learning: Learning, progress: Progress) -> None:
         events = reversed(client.fine_tuning.jobs.list_events(learning.job_id, limit=50).data)
         told = "\n".join(f"  {event.level}: {event.message}" for event in events)
         raise DemoFailed(f"job {job.id} of {learning.brand.name} {job.status}; its events:\n{told}")
-    # From the last moment at which the job was surely unfinished: never less than the true time.
-    before = time.monotonic()
-    first = stream(client, Arm(job.fine_tuned_model), learning.brand.cases("held_out", 1, seed=1)[0].message)
-    learning.publish_to_first_token_s = before + first.ttft_s - (learning.last_unfinished or asked_at)
-    learning.model = job.fine_tuned_model
-    _show_events(client, learning, progress)
-    progress.console.print(
-        f"{learning.brand.name}: {learning.model} says: {first.text}", highlight=False, markup=False
-    )
-    progress.update(learning.row, total=1, completed=1)
-    progress.stop_task(learning.row)
+    message = learning.brand.cases("held_out", 1, seed=1)[0].message
+    with _stopped(progress) as console:
+        console.print(f"{learning.brand.name}: {job.fine_tuned_model} says: ", end="", highlight=False)
+        before = time.monotonic()
+        first = stream(client, Arm(job.fine_tuned_model), message, lambda text: console.out(text, end=""))
+        console.print()
+        learning.answered_at = before + first.ttft_s
+        # From the last moment at which the job was surely unfinished: never less than the true time.
+        learning.publish_to_first_token_s = learning.answered_at - (learning.last_unfinished or asked_at)
+        learning.model = job.fine_tuned_model
+        _show_events(client, learning, progress)
+        progress.update(learning.row, total=1, completed=1)
+        progress.stop_task(learning.row)
+        show(learning)
+
+
+@contextmanager
+def _stopped(progress: Progress) -> Iterator[Console]:
+    """The console without the bars, which would be drawn across a line that is still being written."""
+    progress.stop()
+    try:
+        yield progress.console
+    finally:
+        progress.start()
 
 
 def _show_events(client: OpenAI, learning: Learning, progress: Progress) -> None:

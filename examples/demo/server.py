@@ -1,4 +1,4 @@
-"""Starts `chorus serve` for the demo, waits until it is ready, and stops it leaving no process behind."""
+"""Starts `chorus serve` for the demo, and stops it leaving no process behind."""
 
 import os
 import secrets
@@ -15,6 +15,7 @@ from rich.console import Console
 
 READY_WITHIN_S = 300
 STOPS_WITHIN_S = 60
+LOOK_S = 0.25
 
 
 class DemoFailed(Exception):
@@ -40,11 +41,13 @@ class Server:
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         self._chorus = Path(sys.executable).with_name("chorus")
         self._process: subprocess.Popen[bytes] | None = None
+        self._started = time.monotonic()
 
     def __enter__(self) -> "Server":
         if not self._chorus.exists():
             raise DemoFailed(f"{self._chorus.name} is not installed beside this Python; run: make demo")
         self.home.mkdir(parents=True, exist_ok=True)
+        self._started = time.monotonic()
         command = [str(self._chorus), "serve", "--base", "tiny", "--home", str(self.home)]
         with self.log.open("wb") as log:
             # A session of its own: Ctrl-C reaches the demo alone, which then stops the server in order.
@@ -55,7 +58,7 @@ class Server:
                 start_new_session=True,
             )
         try:
-            self._wait_until_ready()
+            self._wait_until("livez", "listens")
         except BaseException:
             self.stop()
             raise
@@ -66,12 +69,15 @@ class Server:
     ) -> None:
         self.stop()
 
-    def _wait_until_ready(self) -> None:
-        started = time.monotonic()
-        address = f"http://127.0.0.1:{self.port}/readyz"
+    def wait_until_ready(self) -> None:
+        """Until it chats. Files and jobs it takes from the beginning: the first job begins meanwhile."""
+        self._wait_until("readyz", "is ready")
+
+    def _wait_until(self, path: str, what: str) -> None:
+        address = f"http://127.0.0.1:{self.port}/{path}"
         with self.console.status("starting the server") as status:
             while True:
-                waited = time.monotonic() - started
+                waited = time.monotonic() - self._started
                 status.update(f"starting the server, {waited:.0f} s (its log: {self.log})")
                 self.check_alive()
                 try:
@@ -80,9 +86,10 @@ class Server:
                 except httpx.TransportError:
                     pass  # not listening yet, or too busy to answer: the deadline below decides
                 if waited > READY_WITHIN_S:
-                    raise DemoFailed(f"the server is not ready after {waited:.0f} s\n{self.log_tail()}")
-                time.sleep(0.5)
-        self.console.print(f"the server is ready after {time.monotonic() - started:.0f} s at {self.base_url}")
+                    raise DemoFailed(f"{waited:.0f} s are over before the server {what}\n{self.log_tail()}")
+                time.sleep(LOOK_S)
+        waited = time.monotonic() - self._started
+        self.console.print(f"the server {what} after {waited:.0f} s at {self.base_url}")
 
     def check_alive(self) -> None:
         """Raises DemoFailed with the end of the log when the server process has ended."""

@@ -10,7 +10,7 @@ import pytest
 from openai import OpenAI
 from rich.console import Console
 
-from examples.demo.learn import learn
+from examples.demo.learn import Learning, begin, follow
 from examples.demo.server import DemoFailed
 
 
@@ -63,11 +63,14 @@ EVENTS = [
 ]
 
 
-def learn_from(jobs: Jobs, folder: Path, shown: io.StringIO, **console: Any) -> Any:
-    """Runs `learn` on the prepared answers."""
+def learn_from(jobs: Jobs, folder: Path, shown: io.StringIO, **console: Any) -> list[Learning]:
+    """Creates the jobs and follows them, on the prepared answers."""
     transport = httpx2.MockTransport(jobs.answer)
     client = OpenAI(base_url="http://demo/v1", api_key="k", http_client=httpx2.Client(transport=transport))
-    return learn(client, "tiny", folder, 0, Console(file=shown, width=120, **console))
+    to = Console(file=shown, width=120, **console)
+    learnings = begin(client, "tiny", folder, 0, to)
+    follow(client, learnings, to, lambda learning: to.print(f"here is {learning.brand.name}"))
+    return learnings
 
 
 @pytest.fixture(autouse=True)
@@ -78,11 +81,42 @@ def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_brand_is_followed_to_its_model_and_asked_once(tmp_path: Path) -> None:
     shown = io.StringIO()
     learnings = learn_from(Jobs("succeeded"), tmp_path, shown)
-    assert [learning.model.split(":")[3] for learning in learnings] == ["luxe", "tickets", "clinic"]
+    assert {learning.model.split(":")[3] for learning in learnings} == {"luxe", "tickets", "clinic"}
     assert all(0 < learning.publish_to_first_token_s < 10 for learning in learnings)
     assert shown.getvalue().count("Reading 500 examples") == 3
     assert shown.getvalue().count("Dear reader") == 3
     assert "step 5 loss 1.500" in shown.getvalue()
+
+
+def test_the_brand_with_the_least_text_learns_first(tmp_path: Path) -> None:
+    learnings = learn_from(Jobs("succeeded"), tmp_path, io.StringIO())
+    sizes = [(tmp_path / f"{learning.brand.name}.train.jsonl").stat().st_size for learning in learnings]
+    assert sizes == sorted(sizes)
+
+
+class OneAfterTheOther(Jobs):
+    """A worker that takes up a job when the one before it has ended."""
+
+    def __init__(self) -> None:
+        super().__init__("succeeded")
+        self.order: list[str] = []
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        if job_id not in self.order:
+            self.order.append(job_id)
+        before = self.order[: self.order.index(job_id)]
+        if any(self.looks.get(other, 0) < 2 for other in before):
+            self.looks[job_id] = 0
+        return super().job(job_id)
+
+
+def test_a_brand_is_shown_before_the_next_one_has_learnt(tmp_path: Path) -> None:
+    shown = io.StringIO()
+    learnings = learn_from(OneAfterTheOther(), tmp_path, shown)
+    said = [f"{learning.brand.name}: {learning.model} says" for learning in learnings]
+    here = [f"here is {learning.brand.name}" for learning in learnings]
+    places = [shown.getvalue().index(text) for pair in zip(said, here, strict=True) for text in pair]
+    assert places == sorted(places)
 
 
 class Pipe(io.StringIO):
@@ -101,19 +135,19 @@ class Pipe(io.StringIO):
 def test_into_a_pipe_each_event_is_a_line_at_once(tmp_path: Path) -> None:
     shown = Pipe()
     learn_from(Jobs("succeeded"), tmp_path, shown)
-    assert "luxe: step 5 loss 1.500\n" in shown.early
-    assert "luxe: Checkpoint created at step 5\n" in shown.early
+    assert "clinic: step 5 loss 1.500\n" in shown.early
+    assert "clinic: Checkpoint created at step 5\n" in shown.early
 
 
 def test_in_a_terminal_the_bars_tell_the_losses(tmp_path: Path) -> None:
     shown = io.StringIO()
     learn_from(Jobs("succeeded"), tmp_path, shown, force_terminal=True)
     assert "loss 1.500" in shown.getvalue()
-    assert "luxe: step 5" not in shown.getvalue()
+    assert "clinic: step 5" not in shown.getvalue()
     assert "Checkpoint created" not in shown.getvalue()
 
 
 @pytest.mark.parametrize("last", ["failed", "cancelled"])
 def test_a_job_that_does_not_succeed_stops_the_demo_with_its_events(last: str, tmp_path: Path) -> None:
-    with pytest.raises(DemoFailed, match=rf"(?s)ftjob-luxe of luxe {last}.*Reading 500 examples"):
+    with pytest.raises(DemoFailed, match=rf"(?s)ftjob-clinic of clinic {last}.*Reading 500 examples"):
         learn_from(Jobs(last), tmp_path, io.StringIO())

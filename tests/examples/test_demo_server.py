@@ -39,6 +39,7 @@ def test_a_server_is_ready_gives_a_key_and_stops_on_leaving(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with server_of(READY, tmp_path, monkeypatch) as server:
+        server.wait_until_ready()
         assert server.create_key() == "sk-test"
         server.check_alive()
     with pytest.raises(DemoFailed, match="ended with code 0"):
