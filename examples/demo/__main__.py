@@ -17,6 +17,7 @@ from pathlib import Path
 from openai import AsyncOpenAI, OpenAI, OpenAIError
 from rich.console import Console
 
+from examples.brands import BRANDS
 from examples.demo.compare import latency, side_by_side
 from examples.demo.evaluate import QUICK, Sizes, clinic_gain, evaluate
 from examples.demo.learn import Learning, begin, follow
@@ -114,7 +115,7 @@ def main() -> int:
         with ExitStack() as stack:
             base_url, key = options.base_url, options.api_key
             if base_url is None:
-                server = stack.enter_context(Server(options.home, console))
+                server = stack.enter_context(Server(options.home, console, jobs=len(BRANDS)))
                 base_url, key = server.base_url, server.create_key()
             try:
                 found = show(options, clock, server, base_url, key, console)

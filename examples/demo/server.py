@@ -31,16 +31,24 @@ def free_port() -> int:
 
 
 class Server:
-    """`chorus serve --base tiny` on a free port, its state and log under `home`; a context manager."""
+    """`chorus serve --base tiny` on a free port, its state and log under `home`; a context manager.
 
-    def __init__(self, home: Path, console: Console) -> None:
+    Jobs train side by side, one worker each, the cores shared out: a step of a model as small as `tiny` gains
+    nothing from a second thread (DECISIONS.md, "Any machine").
+    """
+
+    def __init__(self, home: Path, console: Console, jobs: int = 1) -> None:
         self.home = home
         self.log = home / "serve.log"
         self.console = console
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
+        cores = len(os.sched_getaffinity(0))
+        self._workers = min(jobs, cores)
+        self._environment = {"CHORUS_TRAINING_THREADS": str(cores // self._workers), **os.environ}
         self._chorus = Path(sys.executable).with_name("chorus")
         self._process: subprocess.Popen[bytes] | None = None
+        self.more_workers: list[subprocess.Popen[bytes]] = []
         self._started = time.monotonic()
 
     def __enter__(self) -> "Server":
@@ -48,15 +56,7 @@ class Server:
             raise DemoFailed(f"{self._chorus.name} is not installed beside this Python; run: make demo")
         self.home.mkdir(parents=True, exist_ok=True)
         self._started = time.monotonic()
-        command = [str(self._chorus), "serve", "--base", "tiny", "--home", str(self.home)]
-        with self.log.open("wb") as log:
-            # A session of its own: Ctrl-C reaches the demo alone, which then stops the server in order.
-            self._process = subprocess.Popen(
-                [*command, "--port", str(self.port)],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._process = self._start("serve", self.log, "--port", str(self.port))
         try:
             self._wait_until("livez", "listens")
         except BaseException:
@@ -64,14 +64,28 @@ class Server:
             raise
         return self
 
+    def _start(self, command: str, log: Path, *options: str) -> subprocess.Popen[bytes]:
+        with log.open("wb") as output:
+            # A session of its own: Ctrl-C reaches the demo alone, which then stops the server in order.
+            return subprocess.Popen(
+                [str(self._chorus), command, "--base", "tiny", "--home", str(self.home), *options],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=self._environment,
+            )
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
 
     def wait_until_ready(self) -> None:
-        """Until it chats. Files and jobs it takes from the beginning: the first job begins meanwhile."""
+        """Until it chats. Files and jobs it takes from the beginning: the first job begins meanwhile, the
+        others when the engine's start needs the cores no more."""
         self._wait_until("readyz", "is ready")
+        for number in range(1, self._workers):
+            self.more_workers.append(self._start("work", self.home / f"work-{number}.log"))
 
     def _wait_until(self, path: str, what: str) -> None:
         address = f"http://127.0.0.1:{self.port}/{path}"
@@ -111,14 +125,19 @@ class Server:
         return done.stdout.strip()
 
     def stop(self) -> None:
-        """SIGTERM and wait; what is left of its session after a minute is killed, and that is said."""
-        if self._process is None or self._process.poll() is not None:
+        """SIGTERM and wait; what is left of their sessions after a minute is killed, and that is said."""
+        processes = [*self.more_workers, *([self._process] if self._process else [])]
+        running = [process for process in processes if process.poll() is None]
+        if not running:
             return
         with self.console.status("stopping the server"):
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(STOPS_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                self.console.print(f"[red]the server did not stop within {STOPS_WITHIN_S} s; killing it")
-                os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
+            for process in running:
+                process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + STOPS_WITHIN_S
+            for process in running:
+                try:
+                    process.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    self.console.print(f"[red]the server did not stop within {STOPS_WITHIN_S} s; killing it")
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
