@@ -27,7 +27,7 @@ POLL_S = 0.25
 # less time; thirty terms and places have to be read eight times (DECISIONS.md, "Any machine").
 HYPERPARAMETERS: dict[str, SupervisedHyperparametersParam] = {
     "luxe": {"batch_size": 2},
-    "tickets": {"batch_size": 4},
+    "tickets": {"batch_size": 4, "learning_rate_multiplier": 0.7},
     "clinic": {},
 }
 NO_ROW = TaskID(-1)  # of a job that nobody follows yet
