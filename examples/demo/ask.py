@@ -38,13 +38,8 @@ class Streamed:
     prompt_tokens: int
 
 
-def stream(
-    client: OpenAI, arm: Arm, message: str, on_text: Callable[[str], None] = lambda _: None
-) -> Streamed:
-    """One reply at temperature 0; the time runs from the call to the first chunk that holds text.
-
-    `on_text` gets each piece of the reply as it comes.
-    """
+def stream(client: OpenAI, arm: Arm, message: str) -> Streamed:
+    """One reply at temperature 0; the time runs from the call to the first chunk that holds text."""
     started = time.perf_counter()
     first, parts, prompt_tokens = 0.0, [], 0
     chunks = client.chat.completions.create(
@@ -61,7 +56,6 @@ def stream(
         if chunk.choices and chunk.choices[0].delta.content:
             first = first or time.perf_counter() - started
             parts.append(chunk.choices[0].delta.content)
-            on_text(parts[-1])
     return Streamed("".join(parts), first or time.perf_counter() - started, prompt_tokens)
 
 

@@ -6,8 +6,8 @@ brand is shown while others learn.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,17 +80,23 @@ def follow(
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    # Brands are shown beside the watching: a job that ends meanwhile is asked at once all the same.
+    with Progress(*columns, console=console) as progress, ThreadPoolExecutor(1) as aside:
         for learning in learnings:
             learning.row = progress.add_task(learning.brand.name, total=None, note="queued", start=False)
+        shown = []
         while waiting := [each for each in learnings if not each.model]:
             for learning in waiting:
-                _look(client, learning, progress, show)
+                _look(client, learning, progress)
+                if learning.model:
+                    shown.append(aside.submit(show, learning))
             time.sleep(POLL_S)
+        for future in shown:
+            future.result()
 
 
-def _look(client: OpenAI, learning: Learning, progress: Progress, show: Callable[[Learning], None]) -> None:
-    """Reads a job's status and new events once; one that has succeeded is asked at once, and shown."""
+def _look(client: OpenAI, learning: Learning, progress: Progress) -> None:
+    """Reads a job's status and new events once, and asks its model at once when it has succeeded."""
     asked_at = time.monotonic()
     job = client.fine_tuning.jobs.retrieve(learning.job_id)
     if job.status not in ("succeeded", "failed", "cancelled"):
@@ -103,30 +109,18 @@ def _look(client: OpenAI, learning: Learning, progress: Progress, show: Callable
         events = reversed(client.fine_tuning.jobs.list_events(learning.job_id, limit=50).data)
         told = "\n".join(f"  {event.level}: {event.message}" for event in events)
         raise DemoFailed(f"job {job.id} of {learning.brand.name} {job.status}; its events:\n{told}")
-    message = learning.brand.cases("held_out", 1, seed=1)[0].message
-    with _stopped(progress) as console:
-        console.print(f"{learning.brand.name}: {job.fine_tuned_model} says: ", end="", highlight=False)
-        before = time.monotonic()
-        first = stream(client, Arm(job.fine_tuned_model), message, lambda text: console.out(text, end=""))
-        console.print()
-        learning.answered_at = before + first.ttft_s
-        # From the last moment at which the job was surely unfinished: never less than the true time.
-        learning.publish_to_first_token_s = learning.answered_at - (learning.last_unfinished or asked_at)
-        learning.model = job.fine_tuned_model
-        _show_events(client, learning, progress)
-        progress.update(learning.row, total=1, completed=1)
-        progress.stop_task(learning.row)
-        show(learning)
-
-
-@contextmanager
-def _stopped(progress: Progress) -> Iterator[Console]:
-    """The console without the bars, which would be drawn across a line that is still being written."""
-    progress.stop()
-    try:
-        yield progress.console
-    finally:
-        progress.start()
+    before = time.monotonic()
+    first = stream(client, Arm(job.fine_tuned_model), learning.brand.cases("held_out", 1, seed=1)[0].message)
+    learning.answered_at = before + first.ttft_s
+    # From the last moment at which the job was surely unfinished: never less than the true time.
+    learning.publish_to_first_token_s = learning.answered_at - (learning.last_unfinished or asked_at)
+    learning.model = job.fine_tuned_model
+    _show_events(client, learning, progress)
+    progress.console.print(
+        f"{learning.brand.name}: {learning.model} says: {first.text}", highlight=False, markup=False
+    )
+    progress.update(learning.row, total=1, completed=1)
+    progress.stop_task(learning.row)
 
 
 def _show_events(client: OpenAI, learning: Learning, progress: Progress) -> None:
