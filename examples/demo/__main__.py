@@ -80,6 +80,8 @@ def show(
     client = OpenAI(base_url=base_url, api_key=key)
 
     def learnt(learning: Learning) -> None:
+        if server is not None:
+            server.add_workers()  # not before: the first brand shall have the machine for itself
         seconds = clock.at(learning.answered_at)
         console.print(f"{learning.brand.name} answers {seconds:.0f} s after the command", style="bold")
         side_by_side(client, options.base, learning.brand, options.seed, console)
@@ -115,7 +117,7 @@ def main() -> int:
         with ExitStack() as stack:
             base_url, key = options.base_url, options.api_key
             if base_url is None:
-                server = stack.enter_context(Server(options.home, console, jobs=len(BRANDS)))
+                server = stack.enter_context(Server(options.home, console, at_once=len(BRANDS) - 1))
                 base_url, key = server.base_url, server.create_key()
             try:
                 found = show(options, clock, server, base_url, key, console)

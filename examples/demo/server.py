@@ -33,19 +33,18 @@ def free_port() -> int:
 class Server:
     """`chorus serve --base tiny` on a free port, its state and log under `home`; a context manager.
 
-    Jobs train side by side, one worker each, the cores shared out: a step of a model as small as `tiny` gains
-    nothing from a second thread (DECISIONS.md, "Any machine").
+    Jobs train on one thread, of which a model as small as `tiny` gets as much as of two, and `at_once` of them
+    side by side where there are as many cores (DECISIONS.md, "Any machine").
     """
 
-    def __init__(self, home: Path, console: Console, jobs: int = 1) -> None:
+    def __init__(self, home: Path, console: Console, at_once: int = 1) -> None:
         self.home = home
         self.log = home / "serve.log"
         self.console = console
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
-        cores = len(os.sched_getaffinity(0))
-        self._workers = min(jobs, cores)
-        self._environment = {"CHORUS_TRAINING_THREADS": str(cores // self._workers), **os.environ}
+        self._workers = min(at_once, len(os.sched_getaffinity(0)))
+        self._environment = {"CHORUS_TRAINING_THREADS": "1", **os.environ}
         self._chorus = Path(sys.executable).with_name("chorus")
         self._process: subprocess.Popen[bytes] | None = None
         self.more_workers: list[subprocess.Popen[bytes]] = []
@@ -81,10 +80,12 @@ class Server:
         self.stop()
 
     def wait_until_ready(self) -> None:
-        """Until it chats. Files and jobs it takes from the beginning: the first job begins meanwhile, the
-        others when the engine's start needs the cores no more."""
+        """Until it chats. Files and jobs it takes from the beginning: the first job begins meanwhile."""
         self._wait_until("readyz", "is ready")
-        for number in range(1, self._workers):
+
+    def add_workers(self) -> None:
+        """From now on all jobs that are left train at once."""
+        for number in range(len(self.more_workers) + 1, self._workers):
             self.more_workers.append(self._start("work", self.home / f"work-{number}.log"))
 
     def _wait_until(self, path: str, what: str) -> None:
