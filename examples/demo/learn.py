@@ -23,8 +23,8 @@ from examples.demo.server import DemoFailed
 from examples.generate import TRAINING_EXAMPLES, write_chats
 
 POLL_S = 0.25
-# "auto" makes batches of 8, and as many steps. The house's form is learnt from batches of 2 as well, in a third
-# of the time: so the first brand answers soon. JSON and thirty terms are not (DECISIONS.md, "Any machine").
+# "auto" makes batches of 8, and as many steps. A house's form is learnt from batches of 2 as well, in a third
+# of the time, so the first brand answers soon; JSON and thirty terms are not (DECISIONS.md, "Any machine").
 HYPERPARAMETERS: dict[str, SupervisedHyperparametersParam] = {"luxe": {"batch_size": 2}}
 NO_ROW = TaskID(-1)  # of a job that nobody follows yet
 _LOSSES = {"train_loss": "loss", "valid_loss": "valid", "full_valid_loss": "held-out"}

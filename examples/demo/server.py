@@ -33,8 +33,8 @@ def free_port() -> int:
 class Server:
     """`chorus serve --base tiny` on a free port, its state and log under `home`; a context manager.
 
-    Jobs train on one thread, of which a model as small as `tiny` gets as much as of two, and `at_once` of them
-    side by side where there are as many cores (DECISIONS.md, "Any machine").
+    Jobs train on one thread, of which a model as small as `tiny` gets as much as of two, and `at_once` of
+    them side by side where there are as many cores (DECISIONS.md, "Any machine").
     """
 
     def __init__(self, home: Path, console: Console, at_once: int = 1) -> None:
