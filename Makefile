@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps
+BEGAN := $(shell date +%s)
 CODE := records adapters training server cli bench examples tests
 
 # Two test processes on two cores: threads of one that spin while they wait take the core from the other.
@@ -37,7 +38,7 @@ $(VENV)/.dev: $(VENV)/.installed requirements/dev.txt requirements/wandb.txt
 	@touch $@
 
 demo: $(VENV)/.installed ## Train three brands and talk to them, end to end
-	@$(PY) -m examples.demo
+	@$(PY) -m examples.demo --began $(BEGAN)
 
 test: $(VENV)/.dev ## Run all tests, the real engine included
 	@bash deploy/test-tools.sh

@@ -16,7 +16,7 @@ from openai import AsyncOpenAI, OpenAI
 
 from examples.brands import Case, curator
 from examples.demo.ask import Arm, ask_all
-from examples.demo.evaluate import share
+from examples.demo.shares import share
 from examples.generate import DEFAULT_OUT, write_chats
 from examples.python.loop import follow, upload
 
@@ -30,10 +30,10 @@ def figures(cases: Sequence[Case], replies: Sequence[str]) -> dict[str, float]:
     for case, reply in zip(cases, replies, strict=True):
         right[case.expected["kind"]].append(curator.facts(reply, case)["number"])
     return {
-        "in_form": share([curator.in_form(reply) for reply in replies]),
-        "facts_from_the_passage": share(right["told"]),
-        "invented_without_a_passage": share([not is_right for is_right in right["bare"]]),
-        "invented_beside_a_passage": share([not is_right for is_right in right["silent"]]),
+        "in_form": share([curator.in_form(reply) for reply in replies]).value,
+        "facts_from_the_passage": share(right["told"]).value,
+        "invented_without_a_passage": share([not is_right for is_right in right["bare"]]).value,
+        "invented_beside_a_passage": share([not is_right for is_right in right["silent"]]).value,
     }
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from records.dataset import Assistant, Completion, Line, Pair
 
 MOST_CASES = 100
+CHECKPOINT_CASES = 20  # of them for a checkpoint that is not published: it decides nothing
 MOST_TEXT = 16_000  # characters of a case's messages and answer
 SYSTEMS = ("system", "developer")
 

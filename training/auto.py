@@ -129,9 +129,10 @@ def best(losses: Sequence[float | None]) -> int:
 
 
 def stopped_falling(losses: Sequence[float | None]) -> bool:
-    """Whether the last PATIENCE checkpoints are worse than the best by more than TOLERANCE.
+    """Whether none of the last PATIENCE checkpoints is better by TOLERANCE than the best before them.
 
     One alone is no sign: while the learning rate is high, a loss near zero doubles and falls again.
     """
     known = [loss for loss in losses if loss is not None]
-    return len(known) > PATIENCE and min(known[-PATIENCE:]) > min(known) * (1 + TOLERANCE)
+    before, last = known[:-PATIENCE], known[-PATIENCE:]
+    return bool(before) and min(last) > min(before) * (1 - TOLERANCE)

@@ -139,6 +139,8 @@ def _ask(settings: Settings, journal: Journal, job: Job, base: Base, inputs: Inp
 
 def _said(found: Material, gate: dict[str, Any] | None, checkpoints: Sequence[Any]) -> str:
     asked = f"{len(checkpoints)} checkpoints and the base on {len(found.cases)} held-out examples"
+    if len(checkpoints) > 1 and len(found.cases) > cases.CHECKPOINT_CASES:
+        asked += f" (checkpoints that are not published on {cases.CHECKPOINT_CASES})"
     rule = gate and Gate.model_validate(gate)
     cases_too = ", and the cases that must not regress" if rule and rule.must_not_regress else ""
     return f"Evaluating {asked}{cases_too}"

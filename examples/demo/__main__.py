@@ -11,18 +11,32 @@ import signal
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from openai import AsyncOpenAI, OpenAI, OpenAIError
 from rich.console import Console
 
+from examples.brands import BRANDS
 from examples.demo.compare import latency, side_by_side
-from examples.demo.evaluate import QUICK, Sizes, evaluate
-from examples.demo.learn import learn
+from examples.demo.evaluate import QUICK, Sizes, clinic_gain, evaluate
+from examples.demo.learn import Learning, begin, follow
 from examples.demo.report import figures_table, what_next
 from examples.demo.server import DemoFailed, Server
+from examples.demo.shares import Share
 
 DEFAULT_HOME = Path(".chorus-demo")
+
+
+class Clock:
+    """Seconds since the command began, which `make` gave before it installed anything."""
+
+    def __init__(self, began: float) -> None:
+        self._zero = time.monotonic() - max(0.0, time.time() - began)
+
+    def at(self, moment: float) -> float:
+        """Of a time.monotonic()."""
+        return moment - self._zero
 
 
 def arguments() -> argparse.Namespace:
@@ -36,26 +50,59 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--api-key", default=os.environ.get("OPENAI_API_KEY"), help="a key of that server")
     parser.add_argument("--base", default="tiny", help="the base model's name there")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other examples")
+    parser.add_argument(
+        "--began", type=float, default=time.time(), help="when the command began (seconds since 1970)"
+    )
     options = parser.parse_args()
     if options.base_url and not options.api_key:
         parser.error("--base-url needs --api-key (or OPENAI_API_KEY)")
     return options
 
 
-def show(options: argparse.Namespace, base_url: str, key: str, console: Console) -> dict[str, float]:
-    """The demo against a server that is ready; returns its figures."""
+@dataclass(frozen=True)
+class Found:
+    """What the demo publishes: `figures` in their order, and what those that are shares rest on."""
+
+    figures: dict[str, float]
+    shares: dict[str, Share]
+
+
+def show(
+    options: argparse.Namespace,
+    clock: Clock,
+    server: Server | None,
+    base_url: str,
+    key: str,
+    console: Console,
+) -> Found:
+    """The demo against a server that listens; `server` is our own."""
     sizes = QUICK if options.quick else Sizes()
     client = OpenAI(base_url=base_url, api_key=key)
+
+    def learnt(learning: Learning) -> None:
+        if server is not None:
+            server.add_workers()  # not before: the first brand shall have the machine for itself
+        seconds = clock.at(learning.answered_at)
+        console.print(f"{learning.brand.name} answers {seconds:.0f} s after the command", style="bold")
+        side_by_side(client, options.base, learning.brand, options.seed, console)
+
     console.rule("three brands learn")
-    learnings = learn(client, options.base, options.home / "data", options.seed, console)
-    console.rule("side by side")
-    side_by_side(client, options.base, options.seed, console)
+    learnings = begin(client, options.base, options.home / "data", options.seed, console)
+    if server is not None:
+        server.wait_until_ready()
+    follow(client, learnings, console, learnt)
+    console.rule("time and tokens")
     times = latency(client, options.base, sizes.latency, options.seed, console)
     console.rule("held-out messages")
     many = AsyncOpenAI(base_url=base_url, api_key=key)
-    figures = asyncio.run(evaluate(many, options.base, sizes, options.seed, console))
+    shares = asyncio.run(evaluate(many, options.base, sizes, options.seed, console))
+    figures = {name: share.value for name, share in shares.items()}
+    figures |= {"clinic_gain": clinic_gain(shares), **times}
     slowest = max(learning.publish_to_first_token_s for learning in learnings)
-    return {**figures, **times, "publish_to_first_token_s": round(slowest, 3)}
+    first = min(learning.answered_at for learning in learnings)
+    figures["publish_to_first_token_s"] = round(slowest, 3)
+    figures["seconds_first_brand"] = round(clock.at(first), 1)
+    return Found(figures, shares)
 
 
 def main() -> int:
@@ -64,16 +111,16 @@ def main() -> int:
     console = Console()
     # Else a SIGTERM would end the demo and leave its server running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    started = time.monotonic()
+    clock = Clock(options.began)
     server: Server | None = None
     try:
         with ExitStack() as stack:
             base_url, key = options.base_url, options.api_key
             if base_url is None:
-                server = stack.enter_context(Server(options.home, console))
+                server = stack.enter_context(Server(options.home, console, at_once=len(BRANDS) - 1))
                 base_url, key = server.base_url, server.create_key()
             try:
-                figures = show(options, base_url, key, console)
+                found = show(options, clock, server, base_url, key, console)
             except OpenAIError as error:
                 if server is not None:
                     server.check_alive()
@@ -83,9 +130,14 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    figures_table(figures, console)
+    figures = {**found.figures, "seconds": round(clock.at(time.monotonic()), 1)}
+    figures_table(figures, found.shares, console)
     what_next(options.home, key, console)
-    print(json.dumps({**figures, "seconds": round(time.monotonic() - started, 1)}))
+    rests = {
+        "intervals": {name: share.interval for name, share in found.shares.items()},
+        "asked": {name: share.asked for name, share in found.shares.items()},
+    }
+    print(json.dumps({**figures, **rests}))
     return 0
 
 

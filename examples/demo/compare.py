@@ -1,4 +1,4 @@
-"""Puts base and brands side by side: what they answer, after how long, and for how many prompt tokens."""
+"""Puts base and brand side by side: what they answer, after how long, and for how many prompt tokens."""
 
 import statistics
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from openai import OpenAI
 from rich.console import Console
 from rich.table import Table
 
-from examples.brands import BRANDS, Case
+from examples.brands import BRANDS, Brand, Case
 from examples.demo.ask import Arm, Streamed, stream
 
 SHOWN_PER_BRAND = 2
@@ -15,21 +15,20 @@ SHOWN_OUT_OF = 40
 SHOWN_CHARACTERS = 300
 
 
-def side_by_side(client: OpenAI, base: str, seed: int, console: Console) -> None:
+def side_by_side(client: OpenAI, base: str, brand: Brand, seed: int, console: Console) -> None:
     """Prints the answers of the base, the base with the page of instructions, and the brand."""
-    for brand in BRANDS.values():
-        arms = (Arm(base), Arm(base, brand.instructions), Arm(brand.name))
-        labels = ("base", "base + page", brand.name)
-        for case in differing(brand.cases("held_out", SHOWN_OUT_OF, seed), SHOWN_PER_BRAND):
-            table = Table(title=f"{brand.name}: {brand.title}", title_justify="left", show_header=False)
-            table.add_column(style="bold", no_wrap=True)
-            table.add_column(overflow="fold")
-            table.add_column(justify="right", no_wrap=True)
-            table.add_row("customer", case.message, "", end_section=True)
-            for label, arm in zip(labels, arms, strict=True):
-                reply = stream(client, arm, case.message)
-                table.add_row(label, shortened(reply.text), f"{reply.prompt_tokens} tokens in")
-            console.print(table, highlight=False, markup=False)
+    arms = (Arm(base), Arm(base, brand.instructions), Arm(brand.name))
+    labels = ("base", "base + page", brand.name)
+    for case in differing(brand.cases("held_out", SHOWN_OUT_OF, seed), SHOWN_PER_BRAND):
+        table = Table(title=f"{brand.name}: {brand.title}", title_justify="left", show_header=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        table.add_column(justify="right", no_wrap=True)
+        table.add_row("customer", case.message, "", end_section=True)
+        for label, arm in zip(labels, arms, strict=True):
+            reply = stream(client, arm, case.message)
+            table.add_row(label, shortened(reply.text), f"{reply.prompt_tokens} tokens in")
+        console.print(table, highlight=False, markup=False)
 
 
 def differing(cases: Sequence[Case], count: int) -> list[Case]:

@@ -1,11 +1,13 @@
 """The end of the demo: the table of figures with their targets, and what a user would type next."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from examples.demo.evaluate import SMALLEST_SHARE
+from examples.demo.evaluate import SAMPLE, SMALLEST_SHARE
+from examples.demo.shares import Share
 
 AT_LEAST = {
     "valid_json_adapter": 0.995,
@@ -17,21 +19,25 @@ AT_LEAST = {
 AT_MOST = {"publish_to_first_token_s": 2.0}
 
 
-def figures_table(figures: dict[str, float], console: Console) -> None:
-    """Prints every figure, and for those that have a target whether it is met."""
+def figures_table(figures: Mapping[str, float], shares: Mapping[str, Share], console: Console) -> None:
+    """Prints every figure, what a share rests on, and for those that have a target whether it is met."""
     table = Table(title="figures", title_justify="left")
     table.add_column("figure")
-    table.add_column("value", justify="right")
-    table.add_column("target", justify="right")
+    for heading in ("value", "of", "95% interval", "target"):
+        table.add_column(heading, justify="right")
     for name, value in figures.items():
         target, met = "", True
         if name in AT_LEAST:
             target, met = f">= {AT_LEAST[name]}", value >= AT_LEAST[name]
         if name in AT_MOST:
             target, met = f"<= {AT_MOST[name]}", value <= AT_MOST[name]
-        table.add_row(name, f"{value:g}", target if met else f"{target}  missed", style="" if met else "red")
+        share = shares.get(name)
+        rests = (str(share.asked), "{:.3f} to {:.3f}".format(*share.interval)) if share else ("", "")
+        said = target if met else f"{target}  missed"
+        table.add_row(name, f"{value:g}", *rests, said, style="" if met else "red")
     console.print(table)
     console.print(
+        f"A base that was right in none of the first {SAMPLE} was asked no more.\n"
         f"clinic_gain is over the better of base and base with page, which counts as at least "
         f"{SMALLEST_SHARE:.0%}.\nttft_ratio compares with a base that has its page in the prefix cache.",
         highlight=False,

@@ -69,7 +69,9 @@ class Carrier:
         guard = replace(work, rule=lambda case: rule_for([case], graders, means), max_tokens=_most_tokens)
         asked = subjects.of(row.request, material)
         regressions = None if guarded is None else await guard.regressions(asked[:2], guarded)
-        shapes = [await work.subject(subject, material.cases) for subject in asked]
+        shapes = [
+            await work.subject(subject, subjects.cases_for(subject, material.cases)) for subject in asked
+        ]
         return {
             "cases": [{"id": case.id, **_shown(case)} for case in material.cases],
             "left_out": material.left_out,

@@ -17,9 +17,7 @@ Shape = dict[str, Any]
 
 def side_by_side(results: Mapping[str, Any]) -> list[Shape]:
     """SHOWN cases, evenly spread, with the answers of all but the checkpoints."""
-    cases = results["cases"]
-    count = min(SHOWN, len(cases))
-    return [_beside(results, cases[place * len(cases) // count]) for place in range(count)]
+    return [_beside(results, case) for case in subjects.spread(results["cases"], SHOWN)]
 
 
 def worst(results: Mapping[str, Any], against: str) -> list[Shape]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from records.cases import CHECKPOINT_CASES
 from server.evaluation import subjects
 from server.evaluation.pictures import Bar, bars, lines
 from server.evaluation.texts import figure, when
@@ -41,7 +42,11 @@ def _pictures(report: Shape) -> list[Shape]:
     ratio = [Bar(SHORT[one["kind"]], one["length_ratio"], strong=_is_new(one)) for one in asked]
     shown = [
         ("Score on held-out examples", "The mean, and its 95% interval.", _scores(asked)),
-        ("Score per checkpoint", "The published one is the new version.", _per_checkpoint(report)),
+        (
+            "Score per checkpoint",
+            f"On {CHECKPOINT_CASES} held-out examples at most. The published one is the new version.",
+            _per_checkpoint(report),
+        ),
         ("Loss", "Per token, while training.", _losses(report)),
         (
             "Length of answers",

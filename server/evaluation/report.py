@@ -6,12 +6,14 @@ Called by the route and by `chorus jobs report`; page.py makes the page of it.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from records import evaluations
+from records.cases import CHECKPOINT_CASES
 from records.models import CANCELLED, FAILED, Checkpoint, Evaluation, Event, Job, Version
 from server.evaluation import compared, subjects
 from server.evaluation.summary import summary
@@ -112,14 +114,17 @@ def _losses(session: Session, job: Job) -> list[Shape]:
 
 
 def _checkpoints(session: Session, job: Job, final: Version | None, results: Shape | None) -> list[Shape]:
-    """With its score where it was asked; `published` is the one that became the job's version."""
+    """With its score where it was asked, on `asked` cases that are the same for all; `published` is the one
+    that became the job's version."""
+    cases = subjects.spread(results["cases"], CHECKPOINT_CASES) if results else []
+    asked = {case["id"] for case in cases}
     scored = {one["step"]: one for one in results["subjects"] if one["step"] is not None} if results else {}
     rows = session.scalars(select(Checkpoint).where(Checkpoint.job_id == job.id).order_by(Checkpoint.step))
     best = final.manifest.get("step") if final else None
     shapes = []
     for row in rows:
         found = scored.get(row.step)
-        figures = summary(found, results["cases"]) if found is not None and results else {}
+        figures = _on(asked, found, cases) if found is not None else {}
         shapes.append(
             {
                 "step": row.step,
@@ -127,10 +132,15 @@ def _checkpoints(session: Session, job: Job, final: Version | None, results: Sha
                 **{name: row.metrics.get(name) for name in LOSSES},
                 "score": figures.get("score"),
                 "interval": figures.get("interval"),
+                "asked": figures.get("answered"),
                 "published": row.step == best,
             }
         )
     return shapes
+
+
+def _on(asked: Collection[str], subject: Shape, cases: Sequence[Shape]) -> Shape:
+    return summary({**subject, "cases": [case for case in subject["cases"] if case["id"] in asked]}, cases)
 
 
 def _evaluation(row: Evaluation | None, results: Shape | None) -> Shape | None:

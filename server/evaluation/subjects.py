@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from records.cases import Case, Material, Message
+from records.cases import CHECKPOINT_CASES, Case, Material, Message
 
 BASE, INSTRUCTED, FEW_SHOT, NEW, LIVE, CHECKPOINT = (
     "base", "base_with_instruction", "few_shot_base", "new", "live", "checkpoint",
 )  # fmt: skip
 WITHOUT_TRAINING = (BASE, INSTRUCTED, FEW_SHOT)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,17 @@ class Subject:
             asked = [{"role": "system", "content": self.instruction}, *case.asked(systems=False)]
         counts = range(len(self.shots), 0, -1) if self.shots else (0,)
         return [[*_as_turns(self.shots[:count]), *asked] for count in counts]
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """`count` of them, evenly spread; all of fewer."""
+    count = min(count, len(items))
+    return [items[place * len(items) // count] for place in range(count)]
+
+
+def cases_for(subject: Subject, cases: Sequence[Case]) -> Sequence[Case]:
+    """What it is asked."""
+    return spread(cases, CHECKPOINT_CASES) if subject.kind == CHECKPOINT else cases
 
 
 def of(request: Mapping[str, Any], material: Material) -> list[Subject]:

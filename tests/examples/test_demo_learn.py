@@ -2,6 +2,8 @@
 
 import io
 import json
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from openai import OpenAI
 from rich.console import Console
 
-from examples.demo.learn import learn
+from examples.demo.learn import Learning, begin, follow
 from examples.demo.server import DemoFailed
 
 
@@ -63,11 +65,20 @@ EVENTS = [
 ]
 
 
-def learn_from(jobs: Jobs, folder: Path, shown: io.StringIO, **console: Any) -> Any:
-    """Runs `learn` on the prepared answers."""
+def learn_from(
+    jobs: Jobs,
+    folder: Path,
+    shown: io.StringIO,
+    show: Callable[[Learning], None] = lambda _: None,
+    **console: Any,
+) -> list[Learning]:
+    """Creates the jobs and follows them, on the prepared answers."""
     transport = httpx2.MockTransport(jobs.answer)
     client = OpenAI(base_url="http://demo/v1", api_key="k", http_client=httpx2.Client(transport=transport))
-    return learn(client, "tiny", folder, 0, Console(file=shown, width=120, **console))
+    to = Console(file=shown, width=120, **console)
+    learnings = begin(client, "tiny", folder, 0, to)
+    follow(client, learnings, to, show)
+    return learnings
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +94,33 @@ def test_every_brand_is_followed_to_its_model_and_asked_once(tmp_path: Path) -> 
     assert shown.getvalue().count("Reading 500 examples") == 3
     assert shown.getvalue().count("Dear reader") == 3
     assert "step 5 loss 1.500" in shown.getvalue()
+
+
+class Patient(Jobs):
+    """The other jobs end when the first brand has been shown."""
+
+    def __init__(self) -> None:
+        super().__init__("succeeded")
+        self.shown = threading.Event()
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        if job_id != "ftjob-luxe" and self.looks.get(job_id, 0) >= 2:
+            assert self.shown.wait(60), "nobody showed luxe while the others learnt"
+        return super().job(job_id)
+
+
+def test_a_brand_is_shown_while_others_still_learn(tmp_path: Path) -> None:
+    jobs = Patient()
+    learnings = learn_from(jobs, tmp_path, io.StringIO(), show=lambda _: jobs.shown.set())
+    assert all(learning.model for learning in learnings)
+
+
+def test_what_stops_the_showing_stops_the_demo(tmp_path: Path) -> None:
+    def broken(learning: Learning) -> None:
+        raise DemoFailed(f"{learning.brand.name} does not answer")
+
+    with pytest.raises(DemoFailed, match="luxe does not answer"):
+        learn_from(Jobs("succeeded"), tmp_path, io.StringIO(), show=broken)
 
 
 class Pipe(io.StringIO):

@@ -1,6 +1,7 @@
 """What the demo prints says enough to be judged: cases that differ, short answers, fair comparisons."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -8,6 +9,7 @@ from rich.console import Console
 from examples.brands import BRANDS
 from examples.demo.compare import SHOWN_CHARACTERS, SHOWN_OUT_OF, SHOWN_PER_BRAND, differing, shortened
 from examples.demo.report import figures_table
+from examples.demo.shares import Share
 
 
 @pytest.mark.parametrize("brand", BRANDS)
@@ -29,6 +31,8 @@ def test_a_long_answer_is_cut_and_says_so_and_a_short_one_is_whole() -> None:
 
 def test_the_figures_say_what_they_are_compared_with() -> None:
     shown = io.StringIO()
-    figures_table({"clinic_gain": 16.0, "ttft_ratio": 0.9}, Console(file=shown, width=120))
+    figures = {"clinic_gain": 16.0, "ttft_ratio": 0.9, "valid_json_adapter": 0.9975}
+    figures_table(figures, {"valid_json_adapter": Share(399, 400)}, Console(file=shown, width=120))
+    assert re.search(r"valid_json_adapter +│ +0.9975 │ +400 │ 0.986 to 1.000 │ +>= 0.995", shown.getvalue())
     assert "at least 5%" in shown.getvalue()
     assert "prefix cache" in shown.getvalue()

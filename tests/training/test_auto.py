@@ -63,6 +63,13 @@ def test_the_checkpoint_with_the_lowest_held_out_loss_is_published(
     assert auto.best(losses) == index
 
 
+def test_training_stops_when_the_held_out_loss_no_longer_falls() -> None:
+    assert auto.stopped_falling([1.0, 1.0, 1.0])
+    assert auto.stopped_falling([2.0, 1.0, 1.0 - auto.TOLERANCE / 2, 1.0 - auto.TOLERANCE / 2])
+    assert not auto.stopped_falling([1.0, 1.0, 1.0 - 2 * auto.TOLERANCE])
+    assert not auto.stopped_falling([1.0, 1.0 - 2 * auto.TOLERANCE, 1.0 - 2 * auto.TOLERANCE])
+
+
 def test_training_stops_when_the_held_out_loss_has_risen() -> None:
     assert auto.stopped_falling([1.0, 1.1, 1.05])
     assert not auto.stopped_falling([1.0, 1.1])

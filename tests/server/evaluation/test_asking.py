@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from anyio import CapacityLimiter
 
-from records.cases import Case, Material
+from records.cases import CHECKPOINT_CASES, Case, Material
 from server.engine.base import LOW_PRIORITY, EngineUnavailable, Kind, Version
 from server.engine.fake import FakeEngine
 from server.evaluation import subjects
@@ -43,6 +43,16 @@ def by_kind(found: Material) -> dict[str, subjects.Subject]:
 def test_each_checkpoint_is_asked_once_and_the_published_one_is_the_new_version() -> None:
     asked = [(one.kind, one.model) for one in subjects.of(REQUEST, material())]
     assert [one for one in asked if one[1]] == [("new", "ft:5"), ("live", "ft:old"), ("checkpoint", "ft:10")]
+
+
+def test_a_checkpoint_that_is_not_published_is_asked_a_spread_of_the_cases_and_all_others_all() -> None:
+    many = [case(f"{n}", f"{n}") for n in range(50)]
+    asked = {one.kind: subjects.cases_for(one, many) for one in subjects.of(REQUEST, material())}
+    spread = asked.pop(subjects.CHECKPOINT)
+    assert len(spread) == CHECKPOINT_CASES
+    assert [many.index(one) for one in spread[:3]] == [0, 2, 5]
+    assert all(cases == many for cases in asked.values())
+    assert subjects.spread(many[:7], CHECKPOINT_CASES) == many[:7]
 
 
 def test_a_base_without_the_rows_own_instruction_is_asked_bare_with_it_and_by_examples() -> None:

@@ -78,6 +78,7 @@ def test_the_report_says_that_a_job_which_taught_something_was_worth_it(theatre:
     assert told.endswith("the job has no evaluation.instruction.")
     assert found["verdict"]["gain"] == 1.0
     assert [row["step"] for row in found["checkpoints"] if row["published"]] == [found["subjects"][0]["step"]]
+    assert [row["asked"] for row in found["checkpoints"]] == [12, 12]
     assert len(found["data"]["training_sha256"]) == 64
     assert len(found["side_by_side"]) == 10
     assert set(found["side_by_side"][0]["answers"]) == {"new", "base", "few_shot_base"}
