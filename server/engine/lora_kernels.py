@@ -22,11 +22,15 @@ class KernelRefused(ValueError):
 
 @cache
 def library() -> Any:
-    """The compiled kernels; None where they were not built (no C compiler at the install), or long ago."""
+    """The compiled kernels; None where they were not built (no C compiler at the install), or
+    long ago, or for another machine."""
     found = next(iter(sorted(Path(__file__).parent.glob("_lora*.so"))), None)
     if found is None:
         return None
-    loaded = ctypes.CDLL(str(found))
+    try:
+        loaded = ctypes.CDLL(str(found))
+    except OSError:  # such as one without OpenMP's library
+        return None
     if not hasattr(loaded, "chorus_lora_name"):
         return None
     pointer, number, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
