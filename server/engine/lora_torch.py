@@ -1,7 +1,7 @@
 """LoRA products in torch alone, for CPUs or numbers that the native kernel does not take.
 
-One product pair per adapter; for a few rows of more than two adapters one product over all slots instead, in
-which each row keeps its own adapter's part. What each costs is in DECISIONS.md.
+One product pair per adapter; in 16 bits, for a few rows of more than two adapters, one product over all slots
+instead, in which each row keeps its own adapter's part. What each costs is in DECISIONS.md.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from server.engine.lora_plan import Plan, Rows
 
 MASKED_ROWS = 64  # a masked product multiplies every row with every slot
 MASKED_SLOTS = 64
+PAIRS_ONLY = torch.float32  # small products in it have no overhead that would pay for multiplying too much
 
 
 class TorchSlots:
@@ -54,7 +55,8 @@ class TorchSlots:
 
     def add(self, y: torch.Tensor, x: torch.Tensor, plan: Plan, scale: float) -> None:
         """y[row] += scale * (x[row] @ A.T) @ B.T with the slices of its slot."""
-        if len(plan) > 2 and x.shape[0] <= MASKED_ROWS and self._a.shape[0] <= MASKED_SLOTS:
+        few = x.shape[0] <= MASKED_ROWS and self._a.shape[0] <= MASKED_SLOTS
+        if len(plan) > 2 and few and self.dtype != PAIRS_ONLY:
             self._add_masked(y, x, plan, scale)
             return
         for slot, rows in plan.groups():

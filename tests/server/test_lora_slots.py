@@ -131,12 +131,12 @@ def test_what_is_not_a_number_and_what_is_infinite_stay_so(kind: str) -> None:
 
 def test_a_masked_product_and_pairs_of_products_give_the_same() -> None:
     torch.manual_seed(0)
-    slots, weights = TorchSlots(SLOTS, 64, [48, 16], MOST, torch.float32), made([16] * SLOTS, 64, [48, 16])
+    slots, weights = TorchSlots(SLOTS, 64, [48, 16], MOST, torch.bfloat16), made([16] * SLOTS, 64, [48, 16])
     for slot, pairs in enumerate(weights):
         slots.put(slot, slots.pack(pairs))
     rows = [slot % SLOTS for slot in range(MASKED_ROWS)]
-    x = torch.randn(2 * MASKED_ROWS, 64)
-    few, many = torch.zeros(MASKED_ROWS, 64), torch.zeros(2 * MASKED_ROWS, 64)
+    x = torch.randn(2 * MASKED_ROWS, 64).bfloat16()
+    few, many = torch.zeros(MASKED_ROWS, 64).bfloat16(), torch.zeros(2 * MASKED_ROWS, 64).bfloat16()
     slots.add(few, x[:MASKED_ROWS], Plan(torch.tensor(rows)), 0.5)
     slots.add(many, x, Plan(torch.tensor(rows * 2)), 0.5)
     check(few, torch.zeros_like(few), x[:MASKED_ROWS], rows, weights, 0.5)
