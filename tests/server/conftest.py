@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,39 +30,12 @@ from records.database import Database
 from records.models import SUCCEEDED, Job, new_id
 from records.settings import Settings
 from server.app import create_app
-from server.engine.base import Kind
-from server.engine.base import Version as Loaded
 from server.engine.fake import FakeEngine
 from server.house import House
 from tests.patience import PATIENCE
 
 EXAMPLE = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Good day."}]}
 TRAINING = b"".join(json.dumps(EXAMPLE).encode() + b"\n" for _ in range(12))
-
-
-class Held(FakeEngine):
-    """Starts when it may."""
-
-    may_start = False
-
-    async def start(self) -> None:
-        while not self.may_start:  # noqa: ASYNC110 - set from another thread
-            await asyncio.sleep(0.01)
-        await super().start()
-
-
-class Stepwise(FakeEngine):
-    """Gives each frame of a stream when it may."""
-
-    may_give = given = 0
-
-    async def generate(self, kind: Kind, body: dict[str, Any], version: Loaded | None) -> Any:
-        async with aclosing(super().generate(kind, body, version)) as items:
-            async for item in items:
-                while body.get("stream") and self.given == self.may_give:  # noqa: ASYNC110 - set from another thread
-                    await asyncio.sleep(0.001)
-                self.given += bool(body.get("stream"))
-                yield item
 
 
 @dataclass

@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from records import jobs
 from records.models import PAUSED, QUEUED, RUNNING
 from server.metrics_jobs import MOST_JOBS
-from tests.server.conftest import Running, Stage, Stepwise, until
+from tests.server.conftest import Running, Stage, until
+from tests.server.waiting_engines import Stepwise
 
 HELLO: Any = [{"role": "user", "content": "hello there"}]
 PROMISED = {

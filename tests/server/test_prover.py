@@ -12,7 +12,7 @@ from adapters.proof import MATCH
 from records.models import Event, Version
 from server import keeper, names, prover
 from server.engine.fake import FakeEngine
-from tests.server.conftest import Held, Running, Stage, until
+from tests.server.conftest import Running, Stage, until
 from tests.server.proofs import (
     LEARNT,
     TEXTS,
@@ -29,6 +29,7 @@ from tests.server.proofs import (
     version,
 )
 from tests.server.test_metrics import scrape
+from tests.server.waiting_engines import Held
 
 
 def test_a_new_version_takes_over_when_it_is_proven_and_not_before(serve: Stage) -> None:

@@ -21,7 +21,8 @@ from server.engine.fake import FakeEngine
 from server.stream import ClientGone, unless_gone
 from tests.conforms import conforms
 from tests.patience import PATIENCE
-from tests.server.conftest import Running, Stage, Stepwise, until
+from tests.server.conftest import Running, Stage, until
+from tests.server.waiting_engines import Stepwise
 
 LONG: Any = [{"role": "user", "content": "word " * 200}]
 CHAT = "/v1/chat/completions"

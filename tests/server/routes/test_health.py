@@ -6,7 +6,8 @@ import pytest
 from fastapi.routing import APIRoute
 
 from server.auth import current_tenant
-from tests.server.conftest import Held, Running, Stage, until
+from tests.server.conftest import Running, Stage, until
+from tests.server.waiting_engines import Held
 
 OPEN = {"/livez", "/readyz", "/health", "/startupz", "/metrics"}
 

@@ -9,7 +9,8 @@ import openai
 import pytest
 
 from records.models import Audit
-from tests.server.conftest import Running, Stage, Stepwise, until
+from tests.server.conftest import Running, Stage, until
+from tests.server.waiting_engines import Stepwise
 
 HELLO: Any = [{"role": "user", "content": "hello there"}]
 
