@@ -163,6 +163,20 @@ def until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
         time.sleep(0.005)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _threads_of_lora(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The LoRA products are shared among threads, whatever `make test` says to OpenMP."""
+    if not Path(request.module.__file__).name.startswith("test_lora"):
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A database with two tenants, to copy from: migrations run once; and the tenants' keys."""
