@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,11 @@ class Worker:
         return path
 
     def _serve(self, listener: socket.socket) -> None:
+        with suppress(OSError):  # the client may have gone before it has its answer
+            self._answer(listener)
+        self.gone.set()
+
+    def _answer(self, listener: socket.socket) -> None:
         with listener, listener.accept()[0] as connection, connection.makefile("rwb") as lines:
             for line in lines:
                 self.asked.append(json.loads(line))
@@ -49,7 +54,6 @@ class Worker:
                     answer = {"id": self.asked[-1]["id"], "error": self.error, "tried": self.tried}
                     lines.write(json.dumps(answer).encode() + b"\n")
                     lines.flush()
-        self.gone.set()
 
 
 class Client:

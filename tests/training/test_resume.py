@@ -141,7 +141,12 @@ def test_a_cancelled_job_and_one_that_another_has_write_no_state(
 def test_early_stop_and_the_best_checkpoint_survive_a_kill(place: Place, at: At) -> None:
     """Held-out answers that say otherwise: their loss rises while the training's falls."""
     others = [
-        {"messages": [one["messages"][0], {"role": "assistant", "content": f"Most gladly: order {k} was lost, my dear."}]}
+        {
+            "messages": [
+                one["messages"][0],
+                {"role": "assistant", "content": f"Most gladly: order {k} was lost, my dear."},
+            ]
+        }
         for k, one in enumerate(chats(8))
     ]
     files = (place.upload(chats(40)), place.upload(others))
