@@ -29,7 +29,12 @@ from server.engine import cpu_limit
 from server.engine.vllm import COMPACT_JSON
 
 DEVICES = ("cpu", "cuda")
-ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
+ENVIRONMENT = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": str(7 * 24 * 3600),  # a slow machine is measured too
+}
 CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     # Ours sets these on CPU; one decides which kernels vLLM takes, one its memory, so both sides get them.
