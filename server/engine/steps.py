@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PATH = "CHORUS_ENGINE_STEPS"  # the variable that tells the engine's processes where the file lies
+# The variable that tells the engine's processes where the file lies. No setting, so it must not look like one.
+PATH = "_CHORUS_ENGINE_STEPS"
 
 
 class Steps(ctypes.Structure):

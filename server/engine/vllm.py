@@ -100,6 +100,7 @@ class VllmEngine:
             raise EngineUnavailable(f"The engine did not start: {error}") from error
         finally:
             self._processes = engine_processes()
+            os.environ.pop(steps.PATH, None)
             path.unlink()
 
     async def stop(self) -> None:
