@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# The variable that tells the engine's processes where the file lies. No setting, so it must not look like one.
+# Tells the engine's processes where the file lies. It is no setting, and must not look like one.
 PATH = "_CHORUS_ENGINE_STEPS"
 
 
